@@ -1,0 +1,165 @@
+"""The wire: where the two veth pairs of a link meet. Joined by tc redirect; with delay, loss and the like, by netem where the
+kernel has it, else by the suture_wire forwarder. Neither end's own device ever changes; a cut shows there as lost carrier."""
+import json
+import os
+import subprocess
+
+from . import netns, procs
+from .errors import LabError
+from .netns import WIRES
+from .state import DOCKER, SOURCE
+from .system import run, wait_until
+
+DIRECT, EMULATED = 20, 10  # filter priorities: the lower one is asked first
+# Packets that a GSO-capable veth would carry as one large one are cut here, before the forwarder draws its lots.
+NO_OFFLOAD = ["tso", "off", "gso", "off", "gro", "off", "tx", "off", "sg", "off"]
+
+
+def _tc(state, *words, check=True):
+    return run(["tc", "-n", netns.name(state, WIRES), *words], check=check)
+
+
+def _redirect(state, source, target, priority):
+    _tc(state, "filter", "add", "dev", source, "ingress", "prio", str(priority), "protocol", "all",
+        "u32", "match", "u32", "0", "0", "action", "mirred", "egress", "redirect", "dev", target)
+
+
+def join(state, link):
+    """Joins both halves. Called again after one end was made anew."""
+    ends = [link.wire_device(link.a), link.wire_device(link.b)]
+    for device in ends:
+        _tc(state, "qdisc", "del", "dev", device, "clsact", check=False)
+        _tc(state, "qdisc", "add", "dev", device, "clsact")
+    _redirect(state, ends[0], ends[1], DIRECT)
+    _redirect(state, ends[1], ends[0], DIRECT)
+    shaped = emulation(state, link)
+    if shaped:
+        # One end is new, and the forwarder (or netem) was bound to the old one.
+        emulate(state, link, {key: value for key, value in shaped.items() if key != "by"})
+
+
+def plug(state, link, up):
+    """Pulls the cable, or puts it back: both ends see their carrier go and come."""
+    netns.ip_batch(state, WIRES, [f"link set {link.wire_device(end)} {'up' if up else 'down'}" for end in (link.a, link.b)])
+
+
+def plugged(state, link):
+    for end in (link.a, link.b):
+        shown = run(["ip", "-j", "-n", netns.name(state, WIRES), "link", "show", link.wire_device(end)]).stdout
+        if "UP" not in json.loads(shown)[0]["flags"]:
+            return False
+    return True
+
+
+def _role(link):
+    return f"{link.a}-{link.b}"
+
+
+def _parameters_file(state, link):
+    return state.host_dir(WIRES) / f"{_role(link)}.wire"
+
+
+def emulation(state, link):
+    try:
+        return json.loads(_parameters_file(state, link).with_suffix(".json").read_text())
+    except OSError:
+        return None
+
+
+def emulate(state, link, parameters):
+    """parameters: delay, jitter (ms, each direction), loss, reorder (percent), rate (Mbit/s); empty: as new."""
+    restore(state, link)
+    if not parameters:
+        return
+    if _netem(state, link, parameters):
+        _remember(state, link, {**parameters, "by": "netem"})
+        return
+    ends = [link.wire_device(link.a), link.wire_device(link.b)]
+    for device in ends:
+        inner, outer = _tap_names(link, device)
+        netns.ip_batch(state, WIRES, [f"link add {inner} type veth peer name {outer}",
+                                      f"link set {inner} up", f"link set {outer} up"])
+        for one in (inner, outer):
+            run(netns.enter(state, WIRES) + ["ethtool", "-K", one, *NO_OFFLOAD])
+    words = [f"{key}={parameters[key]}" for key in ("delay", "jitter", "loss", "reorder", "rate") if key in parameters]
+    taps = [_tap_names(link, device)[1] for device in ends]
+    ready = state.host_dir(WIRES) / f"{_role(link)}.ready"
+    ready.unlink(missing_ok=True)
+    procs.spawn(state, WIRES, _role(link),
+                [program(state), f"ready={ready}", *words, f"{taps[0]}:{ends[1]}", f"{taps[1]}:{ends[0]}"], realtime=True)
+    if not wait_until(ready.exists, 5):
+        raise LabError(f"the wire of {link.a} and {link.b} did not start", state.dir / WIRES / f"{_role(link)}.log")
+    _remember(state, link, {**parameters, "by": "suture_wire"})
+    _divert(state, link)
+
+
+def _remember(state, link, parameters):
+    _parameters_file(state, link).with_suffix(".json").write_text(json.dumps(parameters))
+
+
+def _divert(state, link):
+    for end in (link.a, link.b):
+        device = link.wire_device(end)
+        _redirect(state, device, _tap_names(link, device)[0], EMULATED)
+
+
+def restore(state, link):
+    """Back to the plain redirect first; the forwarder then ends once what it still holds is delivered."""
+    current = emulation(state, link)
+    if current is None:
+        return
+    _parameters_file(state, link).with_suffix(".json").unlink()
+    for end in (link.a, link.b):
+        device = link.wire_device(end)
+        if current["by"] == "netem":
+            _tc(state, "qdisc", "del", "dev", device, "root", check=False)
+        else:
+            _tc(state, "filter", "del", "dev", device, "ingress", "prio", str(EMULATED), check=False)
+    if current["by"] == "netem":
+        return
+    procs.end(state, WIRES, _role(link), timeout=30)
+    for end in (link.a, link.b):
+        run(["ip", "-n", netns.name(state, WIRES), "link", "del", _tap_names(link, link.wire_device(end))[0]], check=False)
+
+
+def _tap_names(link, device):
+    return f"i.{device}", f"o.{device}"
+
+
+def _netem(state, link, parameters):
+    """True if the kernel has netem and now does it. Delay counts for each direction, as with the forwarder."""
+    if os.environ.get("SUTURE_LAB_NETEM") == "no":
+        return False
+    words = []
+    if "delay" in parameters or "jitter" in parameters or "reorder" in parameters:
+        words += ["delay", f"{parameters.get('delay', 10 if 'reorder' in parameters else 0)}ms"]
+        if "jitter" in parameters:
+            words.append(f"{parameters['jitter']}ms")
+    if "loss" in parameters:
+        words += ["loss", f"{parameters['loss']}%"]
+    if "reorder" in parameters:
+        words += ["reorder", f"{parameters['reorder']}%"]
+    if "rate" in parameters:
+        words += ["rate", f"{parameters['rate']}mbit"]
+    devices = [link.wire_device(link.a), link.wire_device(link.b)]
+    for device in devices:
+        if _tc(state, "qdisc", "add", "dev", device, "root", "netem", "limit", "20000", *words, check=False).returncode != 0:
+            for one in devices:
+                _tc(state, "qdisc", "del", "dev", one, "root", check=False)
+            return False
+    return True
+
+
+def program(state):
+    """The forwarder: what CMake built if it is newer than its source, else compiled here (a second, no dependencies)."""
+    source = DOCKER / "wire" / "wire.c"
+    built = SOURCE / "build" / "release" / "docker" / "suture_wire"
+    own = state.dir / "suture_wire"
+    for candidate in (built, own):
+        if candidate.exists() and candidate.stat().st_mtime >= source.stat().st_mtime:
+            return candidate
+    done = subprocess.run(["cc", "-std=gnu11", "-O2", "-Wall", "-o", own, source], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise LabError(f"cannot compile {source}: {done.stderr.strip()}")
+    return own
+

@@ -1,0 +1,60 @@
+// Every bound of the program that is not configuration, with the reason for its number.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace suture::limits {
+
+using namespace std::chrono_literals;
+
+// One direction of one session. Two reads of a full socket buffer's usual burst; larger gains nothing measurable.
+inline constexpr std::size_t relay_buffer_bytes = 64 * 1024;
+
+// Record updates a worker may have under way to the control thread. At 2 ms flush this is 8 million updates a second;
+// when it is full the worker keeps the session marked dirty and tries again at its next event.
+inline constexpr std::size_t worker_queue_records = 16 * 1024;
+
+// Descriptors that accepting leaves alone: the upstream connections of sessions that were just accepted, health checks,
+// state sync, admin. Without it a session is accepted with the last one and reset for want of a second.
+inline constexpr unsigned descriptors_reserved = 64;
+
+// A relay (mode tcp, upgraded connections) of which one side has said FIN and nothing moves any more: the other side is
+// far more often gone than thinking, and `tcp_idle_ms` (an hour) is meant for connections that both sides want.
+inline constexpr std::chrono::milliseconds half_closed_idle = 5min;
+
+// Records in one batch message: about 64 kB, well below gRPC's 4 MB, small enough to interleave with acks.
+inline constexpr std::size_t batch_records_max = 256;
+// Batches sent and not yet acknowledged, per peer. Beyond it the peer's dirty set waits (it coalesces by session).
+inline constexpr std::size_t batches_in_flight_max = 64;
+
+// Deletions remembered for a peer that does not take them; beyond it the peer gets a snapshot.
+inline constexpr std::size_t tombstones_max = 256 * 1024;
+
+// PROTOCOL.md, slot clock.
+inline constexpr auto clock_hint_apart_max = 60s;
+inline constexpr std::uint64_t clock_claim_apart_max_ms = 1ULL << 21;
+
+// Punted packets held while the peers are asked: per flow, and in all. A client's initial window is 10 segments.
+inline constexpr std::size_t held_packets_per_flow = 16;
+inline constexpr std::size_t held_packets_total = 4096;
+
+// Flows between two owners at one node, at once; a stray of one more is dropped, and the client sends it again. As many
+// as the kernel's map of them takes.
+inline constexpr std::size_t claims_max = 65536;
+
+// What all clients together may make user space look at (suture_node_state.punt_total_*): per second, and at once.
+// Random sources have a prefix's bucket each; heartbeats and liveness run on the thread that reads what they punt.
+inline constexpr std::uint32_t punt_total_per_second = 20000;
+inline constexpr std::uint32_t punt_total_burst = 20000;
+
+// How often what we put into the kernel is looked after, besides every notification of the kernel's that concerns it.
+inline constexpr auto kernel_check_interval = 1s;
+// At least so long after such a notification: a burst of them is one look.
+inline constexpr auto kernel_check_delay = 20ms;
+
+// What a healed download may have to gather before the socket goes on (client/priming.hpp): a client's window.
+inline constexpr std::size_t primed_bytes_max = 16U << 20;
+
+}  // namespace suture::limits

@@ -1,0 +1,110 @@
+#include <algorithm>
+
+#include <proxy/client/body_reader.hpp>
+
+namespace suture {
+namespace {
+
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+bool is_text(char c) {
+  return c == '\t' || (static_cast<unsigned char>(c) >= ' ' && c != 0x7f);
+}
+
+}  // namespace
+
+std::size_t BodyReader::feed(std::string_view in, std::string* payload) {
+  if (status_ != Status::more) return 0;
+  if (framing_ == BodyFraming::chunked) return feed_chunked(in, payload);
+  std::size_t n = in.size();
+  if (framing_ == BodyFraming::length) {
+    n = static_cast<std::size_t>(std::min<std::uint64_t>(left_, n));
+    left_ -= n;
+    if (left_ == 0) status_ = Status::done;
+  }
+  content_bytes_ += n;
+  if (payload) payload->append(in.substr(0, n));
+  return n;
+}
+
+BodyReader::Status BodyReader::finish_at_eof() {
+  if (status_ == Status::more) status_ = framing_ == BodyFraming::until_close ? Status::done : Status::malformed;
+  return status_;
+}
+
+std::size_t BodyReader::feed_chunked(std::string_view in, std::string* payload) {
+  std::size_t i = 0;
+  while (i < in.size() && status_ == Status::more) {
+    if (at_ == At::data) {
+      const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(left_, in.size() - i));
+      if (payload) payload->append(in.substr(i, n));
+      content_bytes_ += n;
+      left_ -= n;
+      i += n;
+      if (left_ == 0) at_ = At::data_cr;
+      continue;
+    }
+    if (!step(in[i])) {
+      status_ = Status::malformed;
+      return i;
+    }
+    ++i;
+  }
+  return i;
+}
+
+// One byte of framing. False: malformed.
+bool BodyReader::step(char c) {
+  switch (at_) {
+    case At::size: {
+      if (const int digit = hex_value(c); digit >= 0) {
+        // 15 digits: more than any body, and no overflow.
+        if (++digits_ > 15) return false;
+        left_ = left_ * 16 + static_cast<std::uint64_t>(digit);
+        return true;
+      }
+      if (digits_ == 0) return false;
+      line_bytes_ = 0;
+      if (c == ';') return at_ = At::extension, true;
+      if (c == '\r') return at_ = At::size_lf, true;
+      return false;
+    }
+    case At::extension:
+      if (c == '\r') return at_ = At::size_lf, true;
+      return is_text(c) && ++line_bytes_ <= kExtensionBytesMax;
+    case At::size_lf:
+      if (c != '\n') return false;
+      at_ = left_ == 0 ? At::trailer_start : At::data;
+      digits_ = 0;
+      line_bytes_ = 0;
+      return true;
+    case At::data:
+      return false;
+    case At::data_cr:
+      return at_ = At::data_lf, c == '\r';
+    case At::data_lf:
+      return at_ = At::size, c == '\n';
+    case At::trailer_start:
+      if (c == '\r') return at_ = At::end_lf, true;
+      // A field name: not a fold, not a bare LF, not an empty name.
+      if (!is_text(c) || c == ' ' || c == '\t' || c == ':') return false;
+      at_ = At::trailer;
+      return ++line_bytes_ <= kTrailerBytesMax;
+    case At::trailer:
+      if (c == '\r') return at_ = At::trailer_lf, true;
+      return is_text(c) && ++line_bytes_ <= kTrailerBytesMax;
+    case At::trailer_lf:
+      return at_ = At::trailer_start, c == '\n';
+    case At::end_lf:
+      status_ = Status::done;
+      return c == '\n';
+  }
+  return false;
+}
+
+}  // namespace suture

@@ -1,0 +1,74 @@
+// What a worker lends to its sessions. One thread: the scratch buffers are anybody's for the duration of one event.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <proxy/client/client_metrics.hpp>
+#include <proxy/client/closing.hpp>
+#include <proxy/client/http_head.hpp>
+#include <proxy/client/worker.hpp>
+#include <proxy/upstream/event_loop.hpp>
+#include <proxy/upstream/pool.hpp>
+#include <suture/limits.hpp>
+
+namespace suture {
+
+class Session;
+
+struct WorkerContext {
+  WorkerContext(const WorkerOptions& o, RecordSink& s) : options(o), sink(s), scratch(limits::relay_buffer_bytes) {}
+
+  const WorkerOptions& options;
+  RecordSink& sink;
+  EventLoop loop;
+  ClientMetrics metrics;
+  UpstreamMetrics upstream_metrics;
+  closing::Marks marks;
+
+  std::vector<char> scratch;  // every read goes through it
+  std::string head_out;       // heads under construction
+  std::string payload;        // de-chunked content
+  RequestHead request;
+  ResponseHead response;
+
+  std::uint64_t next_session_id = 1;
+  std::uint64_t random_state = 0;  // request ids: unique, not secret
+
+  // Erasures that the full sink did not take. While there are any, no new session is accepted: that bounds them by the
+  // number of sessions.
+  std::deque<std::pair<suture_flow_key, std::uint64_t>> pending_erasures;
+
+  // Sessions whose silent client must speak before it can be reset (Session::reset_client).
+  std::vector<Session*> resetting;
+
+  // How a session that was taken over went on, for the metrics and for the control thread.
+  void healed(const suture_flow_key& key, ResumeRung rung, const char* reason) {
+    metrics.heals[static_cast<std::size_t>(rung)].add();
+    if (rung == ResumeRung::refuse || rung == ResumeRung::reset)
+      metrics.heal_failures[heal_reason::index_of(reason)].add();
+    if (options.on_adopted) options.on_adopted(key, rung, reason);
+  }
+
+  // Defined by the worker: takes the session out of its list and destroys it after the present batch.
+  virtual void session_over(Session& session) = 0;
+
+ protected:
+  ~WorkerContext() = default;
+};
+
+// What all sessions of one listener share.
+struct ListenerContext {
+  ListenerContext(WorkerContext& worker, const config::Listener& l)
+      : listener(l),
+        pool(worker.loop, l.upstream, l.limits.upstream_idle_max,
+             Millis(worker.options.timeouts.upstream_keep_alive_ms), worker.upstream_metrics) {}
+  const config::Listener& listener;
+  UpstreamPool pool;
+};
+
+}  // namespace suture

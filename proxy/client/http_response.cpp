@@ -1,0 +1,264 @@
+// The response side of HttpSession.
+#include <algorithm>
+
+#include <proxy/client/head_rewriter.hpp>
+#include <proxy/client/http_session.hpp>
+#include <suture/log.hpp>
+
+namespace suture {
+
+bool HttpSession::pump_response() {
+  if (!exchange_ || !upstream_ || !upstream_->connected()) return !ended();
+  const config::Timeouts& timeouts = worker_.options.timeouts;
+  for (unsigned turns = kTurns;; --turns) {
+    if (!flush_client()) return false;
+    if (!to_client_.empty()) {
+      // It is the client that makes us wait: it may be as slow as an idle one.
+      deadline_in(std::max(timeouts.keep_alive_ms, timeouts.response_ms));
+      return true;
+    }
+    if (response_begun_ && response_body_.done()) return end_exchange();
+    if (!upstream_->socket().readable()) return true;
+    if (turns == 0) {
+      worker_.loop.resume(*this);
+      return true;
+    }
+    const auto got = upstream_->socket().read(worker_.scratch);
+    switch (got.status) {
+      case IoResult::Status::again:
+        return true;
+      case IoResult::Status::eof:
+        if (!upstream_lost(0)) return false;
+        break;
+      case IoResult::Status::error:
+        if (!upstream_lost(got.error)) return false;
+        break;
+      case IoResult::Status::ok:
+        deadline_in(timeouts.response_ms);
+        if (!take_response({worker_.scratch.data(), got.bytes})) return false;
+        break;
+    }
+    // Retried on a new connection, or upgraded.
+    if (upgraded_ || !upstream_ || !upstream_->connected()) return !ended();
+  }
+}
+
+bool HttpSession::take_response(std::string_view data) {
+  if (response_begun_) return send_response_body(data);
+  std::string kept;
+  if (!upstream_in_.empty()) {
+    kept.swap(upstream_in_);
+    kept.append(data);
+    data = kept;
+  }
+  // Any number of interim responses may come before the final one.
+  while (!data.empty() && !response_begun_ && !upgraded_) {
+    const auto scanned = response_scanner_.scan(data);
+    const bool complete = scanned == HeadScanner::Status::complete;
+    const std::size_t size = complete ? response_scanner_.head_bytes() : data.size();
+    if (scanned == HeadScanner::Status::malformed)
+      return bad_gateway("malformed response", worker_.upstream_metrics.error_malformed);
+    if (size > listener_.listener.limits.response_head_bytes_max)
+      return bad_gateway("response head too large", worker_.upstream_metrics.error_head_too_large);
+    if (!complete) {
+      upstream_in_.assign(data);
+      return true;
+    }
+    response_scanner_.reset();
+    const std::string_view head = data.substr(0, size);
+    data.remove_prefix(size);
+    if (const auto error = parse_response_head(head, record_.http->method, worker_.response)) {
+      log::debug("upstream_response_refused", {{"reason", error->reason}});
+      return bad_gateway(error->reason, worker_.upstream_metrics.error_malformed);
+    }
+    if (range_from_ && (worker_.response.status >= 200 || worker_.response.status == 101)) return take_range(data);
+    if (worker_.response.status == 101) return switch_protocols(data);
+    if (worker_.response.status < 200) {
+      if (!relay_interim(head)) return false;
+      continue;
+    }
+    return send_response_head(data);
+  }
+  return true;
+}
+
+// 100, 102, 103: as they come, to clients that know them (RFC 9110 section 15.2).
+bool HttpSession::relay_interim(std::string_view) {
+  const bool first = !interim_seen_;
+  interim_seen_ = true;
+  if (old_client_ || range_from_) return true;
+  worker_.head_out.clear();
+  write_response_head(worker_.response, {}, worker_.options.node_name, worker_.head_out);
+  position().interim(record_.out_sent, worker_.head_out.size(), first);
+  publish();
+  return write_client(worker_.head_out);
+}
+
+bool HttpSession::send_response_head(std::string_view rest) {
+  const ResponseHead& response = worker_.response;
+  response_begun_ = true;
+  upstream_reusable_ = response.keep_alive && !upstream_broken_;
+  response_body_ = BodyReader(response.framing, response.length);
+  BodyFraming framing = response.framing;
+  if (old_client_ && framing == BodyFraming::chunked) {
+    dechunk_ = true;
+    framing = BodyFraming::until_close;
+  }
+  // Whether the rest of the request will still be wanted nobody knows: such an exchange is the connection's last.
+  if (framing == BodyFraming::until_close || !request_body_.done() || upstream_broken_) close_after_ = true;
+
+  ResponsePlan plan;
+  plan.close = close_after_;
+  plan.say_keep_alive = old_client_ && !close_after_;
+  // A response to HEAD keeps the coding that the one to GET would have.
+  plan.chunked = framing == BodyFraming::chunked ||
+                 (framing == BodyFraming::none && !old_client_ && record_.http->method == "HEAD" &&
+                  std::any_of(response.fields.begin(), response.fields.end(),
+                              [](const Field& f) { return f.kind == FieldKind::transfer_encoding; }));
+  worker_.head_out.clear();
+  write_response_head(response, plan, worker_.options.node_name, worker_.head_out);
+
+  position().response_head(record_.out_sent, worker_.head_out.size(), response.status, framing, response.length,
+                           response.strong_etag, !close_after_);
+  worker_.metrics.requests[std::min<std::size_t>(response.status / 100, 5)].add();
+  publish();
+
+  std::string_view body;
+  if (dechunk_) {
+    worker_.payload.clear();
+    if (response_body_.feed(rest, &worker_.payload) < rest.size()) upstream_reusable_ = false;
+    body = worker_.payload;
+  } else {
+    const std::size_t n = response_body_.feed(rest);
+    if (n < rest.size()) upstream_reusable_ = false;
+    body = rest.substr(0, n);
+  }
+  if (!write_client(worker_.head_out, body)) return false;
+  if (response_body_.status() != BodyReader::Status::malformed) return true;
+  worker_.upstream_metrics.error_malformed.add();
+  reset_client(CloseCause::upstream_closed);
+  return false;
+}
+
+bool HttpSession::send_response_body(std::string_view data) {
+  bool sent = true;
+  if (dechunk_) {
+    worker_.payload.clear();
+    if (response_body_.feed(data, &worker_.payload) < data.size()) upstream_reusable_ = false;
+    sent = worker_.payload.empty() || write_client(worker_.payload);
+  } else {
+    const std::size_t n = response_body_.feed(data);
+    if (n < data.size()) upstream_reusable_ = false;
+    sent = n == 0 || (prime_bytes_ != 0 ? prime(data.substr(0, n)) : write_client(data.substr(0, n)));
+  }
+  if (!sent) return false;
+  if (response_body_.status() != BodyReader::Status::malformed) return true;
+  worker_.upstream_metrics.error_malformed.add();
+  reset_client(CloseCause::upstream_closed);
+  return false;
+}
+
+bool HttpSession::switch_protocols(std::string_view rest) {
+  if (!upgrade_asked_ || !request_body_.done() || !to_upstream_.empty())
+    return bad_gateway("an upgrade that was not asked for", worker_.upstream_metrics.error_malformed);
+  response_begun_ = true;
+  upgraded_ = true;
+  worker_.head_out.clear();
+  ResponsePlan plan;
+  plan.switch_protocols = true;
+  write_response_head(worker_.response, plan, worker_.options.node_name, worker_.head_out);
+  position().response_head(record_.out_sent, worker_.head_out.size(), 101, BodyFraming::until_close, 0, {}, false);
+  position().upgraded();
+  worker_.metrics.requests[1].add();
+  worker_.metrics.upgrades.add();
+  publish();
+  if (!write_client(worker_.head_out, rest)) return false;
+  deadline_in(worker_.options.timeouts.tcp_idle_ms);
+  // What the client sent behind its request belongs to the new protocol.
+  if (!in_.empty()) pass_on(in_);
+  std::string().swap(in_);
+  head_.reset();
+  return true;
+}
+
+bool HttpSession::end_exchange() {
+  position().response_ends(record_.out_sent);
+  const bool request_complete = request_body_.done() && to_upstream_.empty();
+  refresh_acked();
+  position().exchange_over(record_.out_acked);
+  if (!in_.empty() && !close_after_) next_request_waits();
+  exchange_ = false;
+  response_begun_ = false;
+  range_from_.reset();
+  head_.reset();
+  if (upstream_reusable_ && request_complete && !upstream_broken_) {
+    upstream_->set_user(nullptr);
+    listener_.pool.give_back(std::move(upstream_));
+  } else {
+    drop_upstream();
+  }
+  to_upstream_.clear();
+  publish();
+  if (!request_complete) {
+    finish(CloseCause::early_response);
+    return false;
+  }
+  if (close_after_) {
+    finish(CloseCause::response_complete);
+    return false;
+  }
+  request_body_ = {};
+  deadline_in(worker_.options.timeouts.keep_alive_ms);
+  return true;
+}
+
+// The application closed (error 0) or its connection failed.
+bool HttpSession::upstream_lost(int error) {
+  if (!response_begun_) {
+    const bool repeatable = (idempotent_ || !any_passed_) && !body_passed_;
+    if (upstream_->reused() && repeatable && !retried_ && upstream_in_.empty() && !interim_seen_) return retry();
+    if (error == 0) return bad_gateway("the application closed the connection", worker_.upstream_metrics.error_closed);
+    return bad_gateway("the connection to the application failed", worker_.upstream_metrics.of_errno(error));
+  }
+  if (error == 0 && response_body_.finish_at_eof() == BodyReader::Status::done) {
+    upstream_reusable_ = false;
+    return true;
+  }
+  (error == 0 ? worker_.upstream_metrics.error_closed : worker_.upstream_metrics.of_errno(error)).add();
+  // A short body shows where its length was announced; where the end of the connection is the end of the body, only a
+  // reset tells.
+  const bool shows = record_.http->response_framing != BodyFraming::until_close;
+  if (shows)
+    finish(error == 0 ? CloseCause::upstream_closed : CloseCause::upstream_reset);
+  else
+    reset_client(CloseCause::upstream_reset);
+  return false;
+}
+
+// The kept connection was stale: once more on a fresh one. The head is made again from what the client sent.
+bool HttpSession::retry() {
+  drop_upstream();
+  retried_ = true;
+  upstream_broken_ = false;
+  any_passed_ = false;
+  worker_.upstream_metrics.retries.add();
+  to_upstream_.clear();
+  if (const auto error = parse_request_head(*head_, worker_.request)) {
+    refuse_head(*error);
+    return false;
+  }
+  write_upstream_head();
+  to_upstream_.append(worker_.head_out);
+  connect_upstream();
+  if (ended()) return false;
+  flush_upstream();
+  return true;
+}
+
+bool HttpSession::bad_gateway(std::string_view reason, Counter& counter) {
+  counter.add();
+  refuse(502, reason, CloseCause::upstream_unavailable);
+  return false;
+}
+
+}  // namespace suture

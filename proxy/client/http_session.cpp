@@ -1,0 +1,375 @@
+#include <proxy/client/http_session.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include <sys/epoll.h>
+#include <proxy/client/head_rewriter.hpp>
+#include <suture/log.hpp>
+
+namespace suture {
+namespace {
+
+// Bytes of later requests that wait behind the current one; more stays in the kernel.
+constexpr std::size_t kPipelineBytesMax = 16 * 1024;
+constexpr std::size_t kEnded = static_cast<std::size_t>(-1);
+
+// splitmix64 (Steele, Lea, Flood): unique, not secret.
+std::uint64_t next_random(std::uint64_t& state) {
+  std::uint64_t z = (state += 0x9e3779b97f4a7c15ULL);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+  return z ^ (z >> 31);
+}
+
+std::array<char, 32> make_request_id(std::uint64_t& state) {
+  std::array<char, 32> id;
+  for (std::size_t half = 0; half < 2; ++half) {
+    std::uint64_t bits = next_random(state);
+    for (std::size_t i = 0; i < 16; ++i, bits >>= 4) id[half * 16 + i] = "0123456789abcdef"[bits & 15];
+  }
+  return id;
+}
+
+std::uint32_t count_heads(std::string_view waiting) {
+  std::uint32_t n = 0;
+  for (std::size_t at = 0; (at = waiting.find("\r\n\r\n", at)) != std::string_view::npos; at += 4) ++n;
+  return n;
+}
+
+}  // namespace
+
+HttpSession::HttpSession(WorkerContext& worker, ListenerContext& listener, StreamSocket client, const ConnFacts& facts)
+    : Session(worker, listener, std::move(client), facts, SessionMode::http) {
+  record_.http.emplace();
+}
+
+void HttpSession::start() {
+  publish();
+  deadline_in(worker_.options.timeouts.request_head_ms);
+  // Clients usually have sent their request by the time their connection is accepted.
+  on_events(EPOLLIN);
+}
+
+void HttpSession::on_ready() {
+  if (in_step_) return;
+  if (upgraded_) return relay();
+  in_step_ = true;
+  for (;;) {
+    const std::uint64_t exchanges = record_.http->exchanges;
+    if (!flush_client() || !pump_request() || ended() || !pump_response() || ended()) break;
+    if (upgraded_) {
+      relay();
+      break;
+    }
+    if (record_.http->exchanges == exchanges) break;
+    if (in_.empty() && !client_.readable() && !record_.in_closed) break;
+  }
+  in_step_ = false;
+}
+
+bool HttpSession::pump_request() {
+  for (unsigned turns = kTurns;; --turns) {
+    flush_upstream();
+    const bool blocked = exchange_ && (!to_upstream_.empty() || (upstream_ && !upstream_->connected()));
+    const bool wanted = waits_for_request();
+    if (wanted && !blocked && !in_.empty()) {
+      const std::size_t before = in_.size();
+      if (!consume_buffered()) return false;
+      if (in_.size() != before) continue;
+    }
+    if (wanted && blocked) return true;
+    if (record_.in_closed) return input_closed();
+    if (!wanted && in_.size() >= kPipelineBytesMax) return true;
+    if (!client_.readable()) return true;
+    if (turns == 0) {
+      worker_.loop.resume(*this);
+      return true;
+    }
+    const std::size_t room = wanted ? worker_.scratch.size() : kPipelineBytesMax - in_.size();
+    const auto got = read_client(std::span(worker_.scratch).first(std::min(room, worker_.scratch.size())));
+    if (got.status == IoResult::Status::error) return false;
+    if (got.status != IoResult::Status::ok) continue;
+    const std::string_view data(worker_.scratch.data(), got.bytes);
+    if (!wanted || !in_.empty()) {
+      in_.append(data);
+      if (!wanted) record_.http->pipelined = count_heads(in_);
+      continue;
+    }
+    const std::size_t used = consume(data);
+    if (used == kEnded) return false;
+    in_.assign(data.substr(used));
+  }
+}
+
+// Bytes of the next request are in in_: no heir will get them from the client again.
+void HttpSession::next_request_waits() {
+  position().request_begins(record_.in_known - in_.size());
+  record_.http->pipelined = count_heads(in_);
+}
+
+bool HttpSession::consume_buffered() {
+  const std::size_t used = consume(in_);
+  if (used == kEnded) return false;
+  if (used == in_.size())
+    std::string().swap(in_);
+  else
+    in_.erase(0, used);
+  return true;
+}
+
+// `data` is all that was read and not consumed. How much of it is consumed now; the rest is to be shown again.
+std::size_t HttpSession::consume(std::string_view data) {
+  if (!exchange_) return consume_head(data);
+  std::size_t used = 0;
+  return feed_request_body(data, used) ? used : kEnded;
+}
+
+std::size_t HttpSession::consume_head(std::string_view data) {
+  std::size_t used = 0;
+  // RFC 9112 section 2.2: an empty line before a request is ignored.
+  if (!head_begun_ && data.substr(0, 2) == "\r\n") used = 2;
+  const std::string_view rest = data.substr(used);
+  if (rest.empty() || (!head_begun_ && used == 0 && rest == "\r")) return used;
+  if (!head_begun_) {
+    head_begun_ = true;
+    position().request_begins(record_.in_known - rest.size());
+    deadline_in(worker_.options.timeouts.request_head_ms);
+  }
+  const auto scanned = request_scanner_.scan(rest);
+  const std::size_t limit = listener_.listener.limits.request_head_bytes_max;
+  if (scanned == HeadScanner::Status::malformed) {
+    refuse_head({400, "malformed head"});
+    return kEnded;
+  }
+  const bool complete = scanned == HeadScanner::Status::complete;
+  if (complete ? request_scanner_.head_bytes() > limit : rest.size() > limit) {
+    worker_.metrics.rejected_head_too_large.add();
+    refuse(431, "request head too large", CloseCause::request_refused);
+    return kEnded;
+  }
+  if (!complete) return used;
+  const std::size_t head_bytes = request_scanner_.head_bytes();
+  request_scanner_.reset();
+  std::size_t body_bytes = 0;
+  if (!start_exchange(rest.substr(0, head_bytes), rest.substr(head_bytes), body_bytes)) return kEnded;
+  return used + head_bytes + body_bytes;
+}
+
+bool HttpSession::start_exchange(std::string_view head, std::string_view rest, std::size_t& body_bytes) {
+  RequestHead& request = worker_.request;
+  if (const auto error = parse_request_head(head, request)) {
+    refuse_head(*error);
+    return false;
+  }
+  head_ = std::make_shared<const std::string>(head);
+  const std::uint64_t head_end = record_.in_known - rest.size();
+  position().request_head(head_end, request, head_);
+  // PROTOCOL.md, the S rule: a former owner may have read this request, and the application may have acted on it.
+  const bool may_have_run = head_end <= s_rule_until_;
+  if (may_have_run && !is_idempotent(request.method)) {
+    worker_.metrics.s_rule_refusals.add();
+    log::info("s_rule_refusal", {{"flow", to_string(record_.facts.key)}, {"method", request.method}});
+    try_again(CloseCause::refused_heal);
+    return false;
+  }
+  if (request.framing == BodyFraming::length && body_too_large(request.length)) return false;
+  begin_exchange(request);
+  repeat_ = may_have_run;
+  // The request shows that the client has the response before it.
+  if (!record_.http->answered.empty()) refresh_acked();
+  publish();
+
+  write_upstream_head();
+  // A kept connection may be closing at this very moment. What could not be sent a second time then (RFC 9110 section
+  // 9.2.2; a body is not kept) goes on a fresh one.
+  if (idempotent_ && request.framing == BodyFraming::none) upstream_ = listener_.pool.take_idle(*this);
+  if (!upstream_) {
+    to_upstream_.append(worker_.head_out);
+    connect_upstream();
+    return !ended();
+  }
+  wait_for_upstream();
+  // Head and the body's beginning in one segment train. head_out is not touched before it is written.
+  if (rest.empty() || request_body_.done()) return pass_on(worker_.head_out);
+  const std::size_t n = request_body_.feed(rest);
+  if (request_body_.status() == BodyReader::Status::malformed) {
+    refuse_head({400, "malformed chunk"});
+    return false;
+  }
+  body_bytes = n;
+  if (body_too_large(request_body_.content_bytes())) return false;
+  body_passed_ = true;
+  if (request_body_.done()) position().request_complete(head_end + n);
+  return pass_on(worker_.head_out, rest.substr(0, n));
+}
+
+void HttpSession::begin_exchange(const RequestHead& request) {
+  exchange_ = true;
+  head_begun_ = false;
+  idempotent_ = is_idempotent(request.method);
+  old_client_ = request.minor == 0;
+  upgrade_asked_ = request.upgrade;
+  close_after_ = !request.keep_alive;
+  body_passed_ = any_passed_ = retried_ = upstream_broken_ = interim_seen_ = response_begun_ = dechunk_ = false;
+  repeat_ = false;
+  range_from_.reset();
+  request_body_ = BodyReader(request.framing, request.length);
+  response_body_ = {};
+  response_scanner_.reset();
+}
+
+// From worker_.request to worker_.head_out.
+void HttpSession::write_upstream_head() {
+  const auto client = client_of(record_.facts.key).address().to_string();
+  std::string local_host;
+  if (worker_.request.minor == 0) {
+    const auto vip = vip_of(record_.facts.key);
+    local_host = vip.address().is_v6() ? '[' + vip.address().to_string() + ']' : vip.address().to_string();
+    if (vip.port() != 80) local_host += ':' + std::to_string(vip.port());
+  }
+  const auto id = make_request_id(worker_.random_state);
+  worker_.head_out.clear();
+  ForwardingFacts facts{client, local_host, worker_.options.node_name, {id.data(), id.size()}};
+  facts.replay = repeat_;
+  std::string range;
+  if (range_from_) {
+    range = "bytes=" + std::to_string(*range_from_) + '-';
+    facts.range = range;
+    facts.if_range = record_.http->etag;
+  }
+  write_request_head(worker_.request, facts, worker_.head_out);
+}
+
+bool HttpSession::feed_request_body(std::string_view data, std::size_t& used) {
+  const std::size_t n = request_body_.feed(data);
+  if (request_body_.status() == BodyReader::Status::malformed) {
+    refuse_head({400, "malformed chunk"});
+    return false;
+  }
+  if (body_too_large(request_body_.content_bytes())) return false;
+  used = n;
+  if (n == 0) return true;
+  body_passed_ = true;
+  if (request_body_.done()) position().request_complete(record_.in_known - (data.size() - n));
+  wait_for_upstream();
+  return pass_on(data.substr(0, n));
+}
+
+// To the application. What it does not take any more is dropped: its answer, or its absence, decides.
+bool HttpSession::pass_on(std::string_view first, std::string_view second) {
+  if (upstream_broken_ || !upstream_) return true;
+  if (!upstream_->connected()) {
+    to_upstream_.append(first);
+    to_upstream_.append(second);
+    return true;
+  }
+  note_passed(to_upstream_.send(upstream_->socket(), first, second));
+  return true;
+}
+
+void HttpSession::flush_upstream() {
+  if (to_upstream_.empty() || !upstream_ || !upstream_->connected()) return;
+  if (note_passed(to_upstream_.flush(upstream_->socket()))) wait_for_upstream();
+}
+
+// True: the application took some.
+bool HttpSession::note_passed(const IoResult& sent) {
+  if (sent.status == IoResult::Status::error) {
+    upstream_broken_ = true;
+    to_upstream_.clear();
+    upstream_->socket().note_events(EPOLLIN | EPOLLRDHUP);
+    return false;
+  }
+  if (sent.bytes > 0) any_passed_ = true;
+  return sent.bytes > 0;
+}
+
+// Whose turn it is: the application's, or the client's whose body is not complete.
+void HttpSession::wait_for_upstream() {
+  deadline_in(request_body_.done() || response_begun_ ? worker_.options.timeouts.response_ms
+                                                      : worker_.options.timeouts.request_body_ms);
+}
+
+// The client has half-closed: it still gets the response to what it has sent completely.
+bool HttpSession::input_closed() {
+  if (exchange_ && request_body_.done()) return true;
+  if (exchange_ && response_begun_) return true;
+  finish(CloseCause::client_closed);
+  return false;
+}
+
+void HttpSession::refuse_head(const HeadError& error) {
+  (error.status == 501 ? worker_.metrics.rejected_unsupported : worker_.metrics.rejected_malformed).add();
+  log::debug("request_refused",
+             {{"flow", to_string(record_.facts.key)}, {"status", error.status}, {"reason", error.reason}});
+  refuse(error.status, error.reason, CloseCause::request_refused);
+}
+
+bool HttpSession::body_too_large(std::uint64_t bytes) {
+  const std::uint64_t limit = listener_.listener.limits.request_body_bytes_max;
+  if (limit == 0 || bytes <= limit) return false;
+  worker_.metrics.rejected_body_too_large.add();
+  refuse(413, "request body too large", CloseCause::request_refused);
+  return true;
+}
+
+void HttpSession::refuse(unsigned status, std::string_view reason, CloseCause cause) {
+  // Too late for an answer: the client must see that what it has is not complete.
+  if (range_from_ && !response_begun_) return range_fails(heal_reason::range_refused);
+  if (response_begun_) return reset_client(cause);
+  heal_becomes(ResumeRung::refuse, heal_reason::application);
+  worker_.head_out.clear();
+  write_error_response(status, reason, worker_.options.node_name, exchange_ ? record_.http->method : std::string_view(),
+                       worker_.head_out);
+  const std::size_t body = worker_.head_out.size() - (worker_.head_out.find("\r\n\r\n") + 4);
+  send_own_response(status, body, cause);
+}
+
+// Of a session that was taken over: the client may ask again, on another connection.
+void HttpSession::try_again(CloseCause cause) {
+  worker_.head_out.clear();
+  write_try_again(worker_.options.node_name, worker_.head_out);
+  send_own_response(503, 0, cause);
+}
+
+// From worker_.head_out: a head, and a body of `body_bytes`.
+void HttpSession::send_own_response(unsigned status, std::size_t body_bytes, CloseCause cause) {
+  position().response_head(record_.out_sent, worker_.head_out.size() - body_bytes, status,
+                           body_bytes == 0 ? BodyFraming::none : BodyFraming::length, body_bytes, {}, false);
+  position().exchange_over(record_.out_acked);
+  worker_.metrics.requests[status / 100].add();
+  publish();
+  drop_upstream();
+  if (write_client(worker_.head_out)) finish(cause);
+}
+
+void HttpSession::on_connect_failed(int error) {
+  worker_.upstream_metrics.of_errno(error).add();
+  if (error == ETIMEDOUT) return refuse(504, "the application does not answer", CloseCause::upstream_timeout);
+  if (error == EMFILE || error == ENFILE) return refuse(503, "out of descriptors", CloseCause::upstream_unavailable);
+  refuse(502, "the application is not reachable", CloseCause::upstream_unavailable);
+}
+
+void HttpSession::on_deadline() {
+  if (upgraded_) return close_now(CloseCause::idle_timeout);
+  if (!exchange_) {
+    if (!head_begun_) return finish(CloseCause::idle_timeout);
+    worker_.metrics.rejected_head_timeout.add();
+    return refuse(408, "request head incomplete", CloseCause::request_timeout);
+  }
+  if (upstream_ && !upstream_->connected()) {
+    drop_upstream();
+    return on_connect_failed(ETIMEDOUT);
+  }
+  if (!to_client_.empty()) return reset_client(CloseCause::idle_timeout);
+  if (!request_body_.done() && to_upstream_.empty() && !response_begun_) {
+    worker_.metrics.rejected_body_timeout.add();
+    return refuse(408, "request body incomplete", CloseCause::request_timeout);
+  }
+  worker_.upstream_metrics.error_timeout.add();
+  refuse(504, "the application does not answer", CloseCause::upstream_timeout);
+}
+
+}  // namespace suture

@@ -1,0 +1,109 @@
+// Mode http: an HTTP/1.1 reverse proxy for one client connection. This file and its three sources move bytes between
+// the engines (HeadScanner, parse_*_head, BodyReader, head_rewriter, HttpPosition), the client and the upstream
+// connection.
+//
+// One exchange at a time; a pipelined request waits in in_ until the response before it is with the kernel:
+//
+//   idle ── head complete, record published ──> exchange ── response complete ──> idle | finish()
+//                                                  └── 101 ──> upgraded: Session::relay()
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <proxy/client/body_reader.hpp>
+#include <proxy/client/http_head.hpp>
+#include <proxy/client/http_position.hpp>
+#include <proxy/client/session.hpp>
+
+namespace suture {
+
+class HttpSession final : public Session {
+ public:
+  HttpSession(WorkerContext& worker, ListenerContext& listener, StreamSocket client, const ConnFacts& facts);
+
+  void start() override;
+
+ private:
+  void on_ready() override;
+  void on_deadline() override;
+  void on_connect_failed(int error) override;
+  void resume(const Resumption& resumption) override;
+
+  // Request side (http_session.cpp). False: the session has ended or is lingering.
+  bool pump_request();
+  bool consume_buffered();
+  std::size_t consume(std::string_view data);
+  std::size_t consume_head(std::string_view data);
+  bool start_exchange(std::string_view head, std::string_view rest, std::size_t& body_bytes);
+  void begin_exchange(const RequestHead& request);
+  void write_upstream_head();
+  bool feed_request_body(std::string_view data, std::size_t& used);
+  bool pass_on(std::string_view first, std::string_view second = {});
+  void flush_upstream();
+  bool note_passed(const IoResult& sent);
+  void wait_for_upstream();
+  bool input_closed();
+  // A response of our own, then the end of the connection.
+  void refuse(unsigned status, std::string_view reason, CloseCause cause);
+  void refuse_head(const HeadError& error);
+  bool body_too_large(std::uint64_t bytes);  // true: refused
+  void try_again(CloseCause cause);
+  void send_own_response(unsigned status, std::size_t body_bytes, CloseCause cause);
+
+  // Response side (http_response.cpp).
+  bool pump_response();
+  bool take_response(std::string_view data);
+  bool take_response_head(std::string_view& data);
+  bool relay_interim(std::string_view head);
+  bool send_response_head(std::string_view rest);
+  bool send_response_body(std::string_view data);
+  bool switch_protocols(std::string_view rest);
+  bool end_exchange();
+  bool upstream_lost(int error);
+  bool retry();
+  bool bad_gateway(std::string_view reason, Counter& counter);
+
+  // Sessions that were taken over (http_resume.cpp).
+  void resume_idle(const Resumption& resumption);
+  void resume_exchange(const Resumption& resumption);
+  void ask_application();
+  bool take_range(std::string_view rest);
+  bool prime(std::string_view data);
+  void range_fails(const char* reason);
+
+  bool ended() const { return over() || ending(); }
+  void next_request_waits();
+  bool waits_for_request() const { return !exchange_ || !request_body_.done(); }
+  HttpPosition position() { return HttpPosition(*record_.http); }
+
+  std::string in_;           // read from the client, not yet consumed: a partial head, or pipelined requests
+  std::string upstream_in_;  // a partial response head
+  HeadScanner request_scanner_, response_scanner_;
+  BodyReader request_body_, response_body_;
+  std::shared_ptr<const std::string> head_;  // of the current request, as the client sent it
+  bool exchange_ = false;
+  bool in_step_ = false;  // on_ready() is on the stack
+  bool head_begun_ = false;
+  bool idempotent_ = false;
+  bool old_client_ = false;  // HTTP/1.0
+  bool upgrade_asked_ = false;
+  bool upgraded_ = false;
+  bool body_passed_ = false;  // part of the request's body has left: it cannot be sent again
+  bool any_passed_ = false;   // part of the request has left
+  bool retried_ = false;
+  bool upstream_broken_ = false;  // does not take more of the request
+  bool interim_seen_ = false;
+  bool response_begun_ = false;
+  bool upstream_reusable_ = false;
+  bool dechunk_ = false;
+  bool close_after_ = false;
+  std::uint64_t s_rule_until_ = 0;           // S of the claim; 0: this session began here
+  bool repeat_ = false;                      // the application may have had this request before
+  std::optional<std::uint64_t> range_from_;  // the exchange goes on at this byte of its body
+  std::uint64_t prime_bytes_ = 0;            // of its rest, that the client may hold out of order (priming.hpp)
+  std::string prime_;                        // ... as far as they have come
+};
+
+}  // namespace suture

@@ -1,0 +1,158 @@
+// What every client session does, whatever it speaks: count both streams, keep its record with the replicator up to
+// date, relay opaque bytes, and end on purpose.
+//
+//   accept ── start() ──> open ── finish() ──> lingering ── client's FIN and last ACK, or time ──> over
+//   adopt() ───────────────┘├────── close_now() / stop() / release() ────────────────────────────> over
+//                           └────── reset_client() ──> (resetting: a silent client has to speak) ─> over
+//
+// session.cpp has the streams, the record and what is taken over, session_end.cpp the ways out.
+//
+// Frozen (another node may own the connection now): nothing is read, written or published, and time stands still.
+// Records go to the sink before the bytes that they describe go to the socket. A session that is over has left the
+// worker's list and gets no more events; its memory goes at the end of the batch.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include <proxy/client/context.hpp>
+#include <proxy/upstream/relay.hpp>
+
+namespace suture {
+
+// Of a session that must be reset, while its client is silent: whether there is time to wait for its word.
+enum class StopPatience : std::uint8_t { none, waits };
+
+class Session : public EventHandler, public UpstreamUser {
+ public:
+  Session(WorkerContext& worker, ListenerContext& listener, StreamSocket client, const ConnFacts& facts,
+          SessionMode mode);
+  ~Session() override;
+
+  // After the socket was added to the loop.
+  virtual void start() = 0;
+  // Instead of start(), of a session that another node owned: publishes the record as ours, then goes on where
+  // `adoption` says. WorkerOptions::on_adopted is told once how that went.
+  void adopt(const Adoption& adoption);
+  // Every 100 ms: deadlines, and whatever of the record has become stale.
+  void sweep();
+  // Of sessions in WorkerContext::resetting: at every tick.
+  void await_client_if_due();
+  void stop(StopAction action, StopPatience patience);
+  void freeze();
+  void thaw(std::optional<Epoch> claimed_again);
+  void release(bool erase_record);  // no segment leaves
+  void abort() { reset_client(CloseCause::aborted); }
+  void give_up_fence();
+
+  bool over() const { return over_; }
+  SessionMode mode() const { return record_.mode; }
+  const SessionRecord& record() const { return record_; }
+  StreamSocket& client() { return client_; }
+  std::size_t buffered_bytes() const { return to_client_.capacity() + to_upstream_.capacity(); }
+
+  std::size_t worker_slot = 0;  // the worker's: place in its list
+
+  void on_events(std::uint32_t epoll_events) final;
+  void on_upstream_events(UpstreamConnection& connection) final;
+
+ protected:
+  // The session's own protocol; not called while connecting fails, ending, or over.
+  virtual void on_ready() = 0;     // something may be readable or writable on either side
+  virtual void on_deadline() = 0;  // deadline() passed
+  virtual void on_upstream_connected() { on_ready(); }
+  virtual void on_connect_failed(int error) = 0;
+  // The record has the new positions of both streams and nothing else of ours yet. Publishes before it acts.
+  // Not called for ResumeRung::reset.
+  virtual void resume(const Resumption& resumption) = 0;
+
+  // --- streams -----------------------------------------------------------------------------------------------------
+  // From the client, counted. Client errors end the session (the result is then `error`).
+  IoResult read_client(std::span<char> buffer);
+  // Counted, behind what waits. False: the session is over.
+  bool write_client(std::string_view first, std::string_view second = {});
+  bool flush_client();
+  // Opaque relay, both ways with half-close, until both ends have closed. For tcp mode and upgraded connections.
+  void relay();
+  // Reads of one event and direction before others get their turn.
+  static constexpr unsigned kTurns = 8;
+  void deadline_in(std::uint32_t ms) { deadline_ = worker_.loop.now() + Millis(ms); }
+
+  // --- record ------------------------------------------------------------------------------------------------------
+  void publish();
+  void refresh_acked();
+
+  // --- taken over --------------------------------------------------------------------------------------------------
+  // A rung lower than the one that was planned. Without effect once the outcome was reported.
+  void heal_becomes(ResumeRung rung, const char* reason);
+  // With the first byte that is written or the session's end, whichever comes first; earlier by a rung that needs none.
+  void report_heal();
+
+  // --- upstream ----------------------------------------------------------------------------------------------------
+  // Opens a fresh connection; on_upstream_connected() or on_connect_failed() follows, perhaps at once.
+  void connect_upstream();
+  void drop_upstream();
+
+  // --- end ---------------------------------------------------------------------------------------------------------
+  // Sends what waits, then FIN, then discards what the client still sends until it closes too.
+  void finish(CloseCause cause);
+  void close_now(CloseCause cause);
+  // At once, or as soon as a silent client has spoken. Nothing more is read from the application or written from here
+  // on.
+  void reset_client(CloseCause cause);
+  // Lingering or resetting: the protocol has nothing to say any more.
+  bool ending() const { return lingering_ || resetting_; }
+
+  WorkerContext& worker_;
+  ListenerContext& listener_;
+  StreamSocket client_;
+  std::unique_ptr<UpstreamConnection> upstream_;
+  Backlog to_client_, to_upstream_;
+  SessionRecord record_;
+  bool upstream_eof_ = false;
+  bool upstream_fin_sent_ = false;
+
+ private:
+  void linger();
+  bool discard_input();
+  void await_client();
+  bool client_is_silent() const;
+  void reset_now();
+  void relay_moved();
+  bool relay_to_upstream(unsigned& turns);
+  bool relay_to_client(unsigned& turns);
+  void upstream_failed(int error);
+  void send_fin();
+  void end();
+  void erase_record();
+  void publish_progress();
+
+  struct Heal {
+    ResumeRung rung;
+    const char* reason;
+  };
+  std::optional<Heal> heal_;  // not reported yet
+  struct Resetting {
+    TimePoint since{}, look_at{};
+    std::size_t asked = 0;
+    std::size_t slot = 0;  // in WorkerContext::resetting
+  };
+  std::optional<Resetting> resetting_;
+  std::optional<TimePoint> frozen_since_;
+  TimePoint deadline_ = TimePoint::max();
+  TimePoint published_at_{};
+  TimePoint linger_until_{};
+  std::uint64_t published_in_ = 0;
+  std::uint64_t published_out_ = 0;
+  std::uint64_t published_acked_ = 0;
+  std::uint64_t lingered_bytes_ = 0;
+  CloseCause cause_ = CloseCause::internal;
+  bool dirty_ = false;
+  bool client_failed_ = false;  // EPOLLERR was seen: reset, or given up by the kernel
+  bool lingering_ = false;
+  bool over_ = false;
+};
+
+}  // namespace suture

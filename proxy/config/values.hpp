@@ -1,0 +1,29 @@
+// Single values of the configuration, from text. Pure; internal to proxy/config.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include <proxy/config/config.hpp>
+
+namespace suture::config {
+
+// Decimal or 0x hexadecimal, no sign, nothing after it.
+std::optional<std::uint64_t> parse_unsigned(std::string_view text);
+std::optional<Address> parse_address(const std::string& text);
+// "192.0.2.1:80" or "[2001:db8::1]:80"; the port may be 0 here, checks refuse it where it makes no sense.
+std::optional<TcpEndpoint> parse_endpoint(std::string_view text);
+std::string to_string(const TcpEndpoint& endpoint);
+
+// Unicast and usable as somebody's own address. The reason why not, or empty.
+std::string not_unicast(const Address& address);
+// What the kernel takes as a device name (dev_valid_name): 1..15 characters, no '/', ':' or space, not "." or "..".
+bool valid_device_name(std::string_view name);
+
+// The known key that a mistyped one most likely meant, or empty.
+std::string nearest(const std::string& word, const std::set<std::string>& known);
+
+}  // namespace suture::config

@@ -1,0 +1,46 @@
+// The healing ladder (DESIGN.md) as a pure function: what the record says and what the client has proven, in; the first
+// rung that is safe, out.
+//
+//   out:  ... [ interim 1xx ] response_start [ head ] response_head_end [ body ] response_end ...
+//                 c may lie anywhere: where it lies decides
+//   in:   ... request_start [ head ] request_head_end | ... L ........ S
+//
+// Why it is safe: the record is any number of updates old, and the former owner has acted on everything that the client
+// had sent by then, up to S. So whatever requests lie below S may have been executed and answered, and bytes of those
+// answers may be anywhere above c, unless the client says that it holds none there (SACK, and no block above c) or
+// cannot have asked for any. Two kinds of bytes may be written at c:
+//   - identical ones: a body's rest, by the same strong entity tag and length (range);
+//   - our own words (503, a new response): only if c is exactly the end of a message that the record knows and nothing
+//     can lie above it. This is stricter than PROTOCOL.md's "S = L" for clients without SACK: S = L says that nothing
+//     was asked beyond the record, not that what the record itself owes was not half delivered.
+// A FIN at the end of a complete response is always safe: what the client may hold behind it is discarded.
+//
+// Bytes of later requests in [request_end, L), which the dead owner has swallowed, are in no record. A clean end is
+// what remains: replay announces Connection: close; range, whose head was sent long ago, ends with a FIN behind the
+// complete response (RFC 9112 section 9.3.2: the client repeats what was not answered); between exchanges it is a 503.
+// The same end is taken where further recorded exchanges follow the one that is resumed.
+#pragma once
+
+#include <cstdint>
+
+#include "proxy/client/adoption.hpp"
+
+namespace suture::healing {
+
+// From the client's answer to the fence (claim), as offsets.
+struct ProofFacts {
+  std::uint64_t cursor = 0;       // c
+  std::uint64_t received = 0;     // the rebuilt socket's next byte of `in`: L, or S on the lost-bytes rung
+  std::uint64_t client_sent = 0;  // S. Where the answer's SEQ was clipped: the most that it may be
+  bool sack_above = false;
+  std::uint64_t sack_edge = 0;  // sack_above: end of the highest block that the client holds
+  bool lost_bytes = false;      // the former owner acknowledged [L, S), and nobody has it
+  // Not decisive: without a fence the claim rests on majority and lease instead, or says identical_only.
+  bool fenced = false;
+  bool identical_only = false;  // nothing is proven of what lies above c
+};
+
+// `reason` of the result: heal_reasons.hpp for refuse and reset, else "".
+Resumption plan_healing(const SessionRecord& record, const ProofFacts& proof);
+
+}  // namespace suture::healing

@@ -1,0 +1,464 @@
+#include "proxy/healing/healer.hpp"
+
+#include <tuple>
+#include <utility>
+
+#include <suture/log.hpp>
+#include <suture/sequence.hpp>
+
+#include "proxy/healing/heal_plan.hpp"
+
+namespace suture::healing {
+namespace {
+
+// RFC 7323 section 2.3: more than the largest window a client can have sent beyond a SEQ that was clipped to it.
+constexpr std::uint64_t kWindowMax = 65535ULL << 14;
+
+constexpr Millis kReminderFirst{50}, kReminderLast{1600};
+constexpr auto kSweepEvery = std::chrono::seconds(1);
+constexpr auto kReleaseTime = std::chrono::seconds(1);
+constexpr auto kAdoptionTime = std::chrono::seconds(2);
+
+bool same_state(const SessionRecord& a, const SessionRecord& b) {
+  const auto exchange = [](const SessionRecord& r) {
+    return r.http
+               ? std::tuple(r.http->exchanges, r.http->phase, r.http->response_start, r.http->response_end)
+               : decltype(std::tuple(r.http->exchanges, r.http->phase, r.http->response_start, r.http->response_end)){};
+  };
+  const auto state = [](const SessionRecord& r) {
+    return std::tuple(r.owner, r.incarnation, r.session_id, r.epoch, r.in_known, r.out_sent, r.out_acked, r.fenced,
+                      r.fence, r.facts.hint);
+  };
+  return state(a) == state(b) && exchange(a) == exchange(b);
+}
+
+bool same_owner(const SessionRecord& a, const SessionRecord& b) {
+  return a.owner == b.owner && a.incarnation == b.incarnation && a.session_id == b.session_id;
+}
+
+}  // namespace
+
+// --- events ------------------------------------------------------------------------------------------------------
+
+void Healer::on_packet(const Segment& segment, std::span<const std::uint8_t> packet, TimePoint now) {
+  Entry* entry = open_claim(segment.key, now);
+  if (entry == nullptr) return;
+  apply(segment.key, entry->claim.on_packet(segment, context(*entry, now)), now, packet);
+}
+
+void Healer::on_replaced(const suture_flow_key& key, std::uint32_t tsecr, TimePoint now) {
+  const SessionRecord* record = world_.record(key);
+  if (record == nullptr || !world_.is_own(*record)) return;
+  Entry* entry = open_owner(*record, now);
+  if (entry != nullptr) apply(key, entry->claim.on_foreign_echo(tsecr, context(*entry, now)), now);
+}
+
+void Healer::on_claimed(const SessionRecord& theirs, TimePoint now) {
+  const auto& key = theirs.facts.key;
+  const auto it = claims_.find(key);
+  Entry* entry = it != claims_.end() ? it->second.get() : nullptr;
+  const SessionRecord* own = entry == nullptr || entry->ours ? world_.own_record(key) : nullptr;
+  if (own != nullptr) entry = open_owner(*own, now);
+  if (entry != nullptr) apply(key, entry->claim.on_claimed(theirs, context(*entry, now)), now);
+}
+
+void Healer::on_gated(const suture_flow_key& key, TimePoint now) {
+  const SessionRecord* own = world_.own_record(key);
+  if (own == nullptr || has_claim(key)) return;
+  metrics_.gated_probes.add();
+  send_probe(*own, now);
+}
+
+bool Healer::probe(const suture_flow_key& key, TimePoint now) {
+  const SessionRecord* record = world_.record(key);
+  if (record == nullptr || world_.is_own(*record) || world_.situation(*record, now).owner_living) return false;
+  if (!has_claim(key)) send_probe(*record, now);
+  return true;
+}
+
+// The table's own first step, without the claim: the answer may reach any PoP.
+void Healer::send_probe(const SessionRecord& record, TimePoint now) {
+  auto situation = world_.situation(record, now);
+  situation.now = now;
+  situation.random = world_.random();
+  for (const auto& action : Claim::probe_of(record, options_.claim, situation).actions) {
+    if (const auto* send = std::get_if<action::Send>(&action)) {
+      metrics_.nudges.add();
+      world_.send(build_nudge(send->nudge));
+    }
+  }
+}
+
+void Healer::on_adopted(const suture_flow_key& key, ResumeRung rung, const char* reason, TimePoint now) {
+  const auto it = stories_.find(key);
+  if (it == stories_.end()) return;
+  metrics_.heal_seconds.observe(std::chrono::duration<double>(now - it->second.opened).count());
+  tell(key, it->second, options_.self, rung, reason, now);
+  stories_.erase(it);
+}
+
+// Sessions that end take their entries with them; those that only wait to renew their fence are no open claims.
+void Healer::sweep(TimePoint now) {
+  if (now - swept_at_ < kSweepEvery) return;
+  swept_at_ = now;
+  std::vector<suture_flow_key> ended;
+  resting_ = 0;
+  for (const auto& [key, entry] : claims_) {
+    if (!entry->ours) continue;
+    const bool adopted = entry->story.rebuilt && now - *entry->story.rebuilt < kAdoptionTime;
+    if (!adopted && world_.own_record(key) == nullptr) ended.push_back(key);
+    if (entry->claim.state() == FlowState::owner) ++resting_;
+  }
+  for (const auto& key : ended) close(key);
+  resting_ = std::min(resting_, claims_.size());
+  metrics_.open.set(static_cast<std::int64_t>(claims_.size() - resting_));
+}
+
+void Healer::remind(TimePoint now) {
+  std::erase_if(reminders_, [&](Reminder& one) {
+    if (now < one.due) return false;
+    const auto& facts = one.ours.facts;
+    if (world_.own_record(facts.key) == nullptr && one.wait > kReminderFirst) return true;
+    Nudge nudge{facts.key, one.seq, one.ack, std::nullopt, facts.flow_label};
+    if (facts.timestamps) {
+      nudge.timestamps = Timestamps{facts.ts_offset + static_cast<std::uint32_t>(monotonic_ms(now)), 0};
+    }
+    metrics_.nudges.add();
+    world_.send(build_nudge(nudge));
+    one.wait *= 2;
+    one.due = now + one.wait;
+    return one.wait > kReminderLast;
+  });
+}
+
+void Healer::on_tick(TimePoint now) {
+  sweep(now);
+  remind(now);
+  if (now < next_due_) return;
+  std::vector<suture_flow_key> due, unbuilt;
+  for (const auto& [key, entry] : claims_) {
+    if (entry->proof) unbuilt.push_back(key);
+  }
+  for (const auto& key : unbuilt) {
+    if (const auto it = claims_.find(key); it != claims_.end()) try_rebuild(*it->second, now);
+  }
+  for (const auto& [key, entry] : claims_) {
+    if (entry->claim.next_tick() <= now) due.push_back(key);
+  }
+  next_due_ = TimePoint::max();
+  for (const auto& key : due) {
+    const auto it = claims_.find(key);
+    if (it == claims_.end() || !refresh(*it->second, now)) continue;
+    apply(key, it->second->claim.on_tick(context(*it->second, now)), now);
+  }
+  for (const auto& [key, entry] : claims_) {
+    next_due_ = std::min(next_due_, entry->proof ? now : entry->claim.next_tick());
+  }
+}
+
+void Healer::on_owner_living(NodeId node, TimePoint now) {
+  std::vector<suture_flow_key> affected;
+  for (const auto& [key, entry] : claims_) {
+    if (!entry->ours && entry->record.owner == node) affected.push_back(key);
+  }
+  for (const auto& key : affected) {
+    const auto it = claims_.find(key);
+    if (it == claims_.end()) continue;
+    const auto situation = context(*it->second, now);
+    if (situation.owner_living) apply(key, it->second->claim.on_owner_living(situation), now);
+  }
+}
+
+// --- claims ------------------------------------------------------------------------------------------------------
+
+// The claim of a flow that lives at no living node; begun if there is none yet. Null: none can be begun.
+Healer::Entry* Healer::open_claim(const suture_flow_key& key, TimePoint now) {
+  if (const auto it = claims_.find(key); it != claims_.end()) {
+    return refresh(*it->second, now) ? it->second.get() : nullptr;
+  }
+  const SessionRecord* record = world_.record(key);
+  if (record == nullptr || world_.is_own(*record)) return nullptr;
+  return open(Claim::claimant(options_.self, *record, options_.claim), *record, false, now);
+}
+
+Healer::Entry* Healer::open_owner(const SessionRecord& own, TimePoint now) {
+  if (const auto it = claims_.find(own.facts.key); it != claims_.end()) {
+    Entry* known = it->second.get();
+    return !known->ours || refresh(*known, now) ? known : nullptr;
+  }
+  auto situation = world_.situation(own, now);
+  situation.now = now;
+  situation.random = world_.random();
+  return open(Claim::owner(options_.self, own, options_.claim, situation), own, true, now);
+}
+
+Healer::Entry* Healer::open(Claim claim, const SessionRecord& record, bool ours, TimePoint now) {
+  if (claims_.size() - resting_ >= options_.claims_max) {
+    metrics_.claims_full.add();
+    return nullptr;
+  }
+  metrics_.claims_opened.add();
+  auto entry = std::make_unique<Entry>(Entry{std::move(claim), record, {}, ours, {}, {}, false});
+  entry->story.former = record.owner;
+  entry->story.epoch = record.epoch;
+  entry->story.opened = now;
+  Entry* out = entry.get();
+  claims_.emplace(record.facts.key, std::move(entry));
+  metrics_.open.set(static_cast<std::int64_t>(claims_.size() - resting_));
+  return out;
+}
+
+// What the directory has learnt since the last event. False: the session is over, and with it the claim.
+bool Healer::refresh(Entry& entry, TimePoint now) {
+  const auto key = entry.record.facts.key;
+  if (entry.ours) {
+    const SessionRecord* own = world_.own_record(key);
+    if (own != nullptr) {
+      entry.record = *own;
+      entry.claim.on_own_record(*own);
+    }
+    // An adopted session says so through its worker's queue.
+    if (own != nullptr || (entry.story.rebuilt && now - *entry.story.rebuilt < kAdoptionTime)) return true;
+    return close(key), false;
+  }
+  const SessionRecord* record = world_.record(key);
+  if (record == nullptr) return close(key), false;
+  if (same_state(entry.record, *record)) return true;
+  const bool claimed = !same_owner(entry.record, *record);
+  entry.record = *record;
+  if (claimed) {
+    apply(key, entry.claim.on_claimed(*record, context(entry, now)), now);
+  } else {
+    apply(key, entry.claim.on_record(*record, context(entry, now)), now);
+  }
+  return claims_.contains(key);
+}
+
+ClaimContext Healer::context(const Entry& entry, TimePoint now) {
+  auto situation = world_.situation(entry.record, now);
+  situation.now = now;
+  situation.random = world_.random();
+  return situation;
+}
+
+void Healer::close(const suture_flow_key& key) {
+  const auto it = claims_.find(key);
+  if (it == claims_.end()) return;
+  if (it->second->listed) world_.clear_flow_state(key);
+  if (it->second->own_left) world_.forget_own(key);
+  claims_.erase(it);
+  holding_.take(key);
+  resting_ = std::min(resting_, claims_.size());
+  metrics_.open.set(static_cast<std::int64_t>(claims_.size() - resting_));
+}
+
+void Healer::list(Entry& entry, suture_flow_phase phase) {
+  if (world_.set_flow_state(entry.record.facts.key, phase)) {
+    entry.listed = true;
+  } else {
+    metrics_.flow_map_full.add();
+  }
+}
+
+void Healer::unlist(Entry& entry) {
+  if (entry.listed) world_.clear_flow_state(entry.record.facts.key);
+  entry.listed = false;
+}
+
+// --- outcomes ----------------------------------------------------------------------------------------------------
+
+void Healer::apply(const suture_flow_key& key, const Outcome& outcome, TimePoint now,
+                   std::span<const std::uint8_t> packet) {
+  switch (outcome.packet) {
+    case PacketVerdict::hold:
+      if (!holding_.hold(key, Packet(packet.begin(), packet.end()))) metrics_.packets_held_dropped.add();
+      break;
+    case PacketVerdict::deliver:
+      world_.inject(packet);
+      break;
+    case PacketVerdict::forward:
+      world_.forward(outcome.forward_to, packet);
+      break;
+    case PacketVerdict::none:
+    case PacketVerdict::drop:
+      break;
+  }
+  for (const auto& action : outcome.actions) {
+    const auto it = claims_.find(key);  // an action may end the claim
+    if (it == claims_.end()) return;
+    std::visit([&](const auto& one) { carry_out(*it->second, one, now); }, action);
+  }
+  settle(key);
+}
+
+// A claim that rests is no claim any more.
+void Healer::settle(const suture_flow_key& key) {
+  const auto it = claims_.find(key);
+  if (it == claims_.end()) return;
+  const Claim& claim = it->second->claim;
+  next_due_ = std::min(next_due_, claim.next_tick());
+  const bool over = claim.state() == FlowState::none || claim.state() == FlowState::released ||
+                    (claim.state() == FlowState::owner && claim.next_tick() == TimePoint::max());
+  if (over) close(key);
+}
+
+void Healer::carry_out(Entry& entry, const action::Send& send, TimePoint now) {
+  metrics_.nudges.add();
+  entry.story.nudges += 1;
+  if (!entry.story.nudged) entry.story.nudged = now;
+  if (!entry.listed && !entry.ours) list(entry, SUTURE_FLOW_CLAIMING);
+  world_.send(build_nudge(send.nudge));
+}
+
+void Healer::carry_out(Entry& entry, const action::Proven& proven, TimePoint now) {
+  const auto key = entry.record.facts.key;
+  metrics_.proven.add();
+  entry.story.proven = now;
+  metrics_.claim_seconds.observe(std::chrono::duration<double>(now - entry.story.opened).count());
+  entry.proof = proven.proof;
+  entry.rebuild_until = now;
+  if (entry.ours) {
+    // The worker closes it in its own time.
+    world_.release(key, false);
+    entry.ours = false;
+    entry.own_left = true;
+    entry.rebuild_until = now + kReleaseTime;
+  }
+  try_rebuild(entry, now);
+}
+
+void Healer::try_rebuild(Entry& entry, TimePoint now) {
+  const auto key = entry.record.facts.key;
+  const Proof proof = *entry.proof;
+  auto ours = rebuild(entry, proof, now);
+  if (!ours && ours.error().errno_value == EADDRINUSE && now < entry.rebuild_until) {
+    next_due_ = std::min(next_due_, now);  // again at the next tick
+    return;
+  }
+  entry.proof.reset();
+  if (ours) {
+    entry.ours = true;
+    entry.own_left = false;
+    unlist(entry);
+    const auto outcome = entry.claim.on_rebuilt(*ours, context(entry, now));
+    entry.record = std::move(*ours);
+    apply(key, outcome, now);
+  } else {
+    metrics_.rebuild_errors.add();
+    log::warn("rebuild_failed", {{"flow", to_string(key)}, {"error", ours.error().message}});
+    apply(key, entry.claim.on_rebuild_failed(context(entry, now)), now);
+  }
+}
+
+void Healer::carry_out(Entry& entry, const action::Freeze&, TimePoint) {
+  metrics_.freezes.add();
+  list(entry, SUTURE_FLOW_FROZEN);
+  world_.freeze(entry.record.facts.key);
+}
+
+void Healer::carry_out(Entry& entry, const action::Thaw& thaw, TimePoint) {
+  const auto key = entry.record.facts.key;
+  metrics_.thaws.add();
+  unlist(entry);
+  world_.thaw(key, thaw.claimed ? std::optional(thaw.epoch) : std::nullopt);
+  inject_held(key);
+}
+
+void Healer::carry_out(Entry& entry, const action::Release&, TimePoint) {
+  const auto key = entry.record.facts.key;
+  metrics_.releases.add();
+  if (entry.ours) world_.release(key, true);
+  close(key);
+}
+
+void Healer::carry_out(Entry& entry, const action::EndRecord&, TimePoint) {
+  const auto key = entry.record.facts.key;
+  metrics_.records_ended.add();
+  if (entry.ours) world_.release(key, true);
+  world_.end_record(key);
+  close(key);
+}
+
+void Healer::carry_out(Entry& entry, const action::GiveUp& give_up, TimePoint now) {
+  const auto key = entry.record.facts.key;
+  metrics_.give_ups[static_cast<std::size_t>(give_up.reason)].add();
+  tell(key, entry.story, options_.self, give_up.reason, now);
+  // What was held belongs to the owner that turned out to live.
+  const bool served = give_up.reason == GiveUpReason::owner_living || give_up.reason == GiveUpReason::superseded;
+  for (const auto& packet : holding_.take(key)) {
+    if (served && !entry.ours) world_.forward(entry.record.owner, packet);
+  }
+  if (!entry.ours) {
+    unlist(entry);
+  } else if (give_up.reason == GiveUpReason::ts_advance) {
+    // No fence of ours will ever be accepted again: nothing that we could send would reach the client's application.
+    world_.release(key, true);
+    close(key);
+  }
+}
+
+// --- rebuild -----------------------------------------------------------------------------------------------------
+
+// The session's record as ours, once a worker has taken it.
+Result<SessionRecord> Healer::rebuild(Entry& entry, const Proof& proof, TimePoint now) {
+  const SessionRecord& theirs = entry.record;
+  const auto& key = theirs.facts.key;
+  ProofFacts facts;
+  facts.cursor = to_offset(theirs.facts.iss, proof.ack, theirs.out_acked);
+  facts.received = to_offset(theirs.facts.irs, proof.received, theirs.in_known);
+  facts.client_sent = to_offset(theirs.facts.irs, proof.seq, theirs.in_known);
+  facts.sack_above = proof.sack_above;
+  facts.sack_edge = to_offset(theirs.facts.iss, proof.sack_edge, theirs.out_acked);
+  facts.lost_bytes = proof.lost_bytes;
+  facts.fenced = proof.fenced;
+  // Of an owner without a record only what the client may hold above c is in doubt; below S, the S rule covers it.
+  const bool may_hold = proof.sack_above || !theirs.facts.sack_ok;
+  facts.identical_only = proof.unknown_owner && may_hold;
+  if (proof.seq_clipped) facts.client_sent += kWindowMax;
+
+  RebuildSpec spec;
+  spec.facts = theirs.facts;
+  spec.facts.hint = proof.fenced;
+  spec.out_seq = proof.ack;
+  spec.in_seq = proof.received;
+  spec.tsval = (proof.fence + 3) & ~1U;  // above F, in F's own place of our slot, even
+  spec.window = proof.window;
+  spec.mss_max = client_of(key).address().is_v4() ? options_.mss_max4 : options_.mss_max6;
+  const auto begin = Clock::now();
+  const auto made = world_.rebuild(spec);
+  if (!made) return made.error();
+  metrics_.rebuilds.add();
+  entry.story.rebuilt = now;
+  entry.story.rebuild_micros =
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin).count());
+
+  SessionRecord ours = theirs;
+  ours.facts = made->facts;
+  ours.owner = options_.self;
+  ours.incarnation = options_.incarnation;
+  ours.epoch = world_.claim_epoch(key);
+  ours.fenced = proof.fenced;
+  ours.fence = proof.fence;
+  ours.ts_advance = proof.ts_advance;
+  // First what the client said: its window, its timestamp for our echo; then the session may write.
+  unlist(entry);
+  inject_held(key);
+  const auto plan = plan_healing(theirs, facts);
+  if (!world_.adopt({made->fd, ours, plan})) {
+    metrics_.adoption_refused.add();
+    world_.discard(made->fd);
+    return Error{"no worker takes it: the node is ending"};
+  }
+  const std::uint64_t window = std::uint64_t{proof.window} << theirs.facts.snd_wscale;
+  if (window < 2ULL * theirs.facts.mss && reminders_.size() < options_.claims_max) {
+    reminders_.push_back({ours, proof.ack - 1, proof.received, now + kReminderFirst, kReminderFirst});
+  }
+  if (stories_.size() < options_.claims_max) stories_.insert_or_assign(key, entry.story);
+  return ours;
+}
+
+void Healer::inject_held(const suture_flow_key& key) {
+  for (const auto& packet : holding_.take(key)) world_.inject(packet);
+}
+
+}  // namespace suture::healing

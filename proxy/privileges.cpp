@@ -1,0 +1,57 @@
+#include "proxy/privileges.hpp"
+
+#include <cstdint>
+#include <fstream>
+#include <utility>
+
+#include <linux/capability.h>
+#include <sys/resource.h>
+
+namespace suture {
+namespace {
+
+std::uint64_t effective_capabilities() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("CapEff:")) return std::stoull(line.substr(7), nullptr, 16);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Result<void> check_capabilities(bool privileged_ports) {
+  const std::uint64_t have = effective_capabilities();
+  const auto has = [have](int capability) { return (have >> capability & 1) != 0; };
+  std::vector<const char*> missing;
+  if (!has(CAP_NET_ADMIN)) missing.push_back("CAP_NET_ADMIN");
+  if (!has(CAP_NET_RAW)) missing.push_back("CAP_NET_RAW");
+  if (!has(CAP_SYS_ADMIN)) {
+    if (!has(CAP_BPF)) missing.push_back("CAP_BPF");
+    if (!has(CAP_PERFMON)) missing.push_back("CAP_PERFMON");
+  }
+  if (privileged_ports && !has(CAP_NET_BIND_SERVICE)) missing.push_back("CAP_NET_BIND_SERVICE");
+  if (missing.empty()) return {};
+  std::string names;
+  for (const char* name : missing) names += (names.empty() ? "" : " ") + std::string(name);
+  return Error{
+      "missing capabilities: " + names + ". Run as root, or grant them: systemd `AmbientCapabilities=" + names +
+      "`; Docker `cap_add` with the same names without CAP_ (an engine that does not know BPF and PERFMON takes "
+      "SYS_ADMIN instead)"};
+}
+
+std::vector<std::string> set_limits() {
+  std::vector<std::string> notes;
+  const rlimit none{0, 0};
+  if (::setrlimit(RLIMIT_CORE, &none) != 0) notes.emplace_back("core dumps could not be turned off");
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+    files.rlim_cur = files.rlim_max;
+    if (::setrlimit(RLIMIT_NOFILE, &files) != 0) notes.emplace_back("the descriptor limit could not be raised");
+  }
+  const rlimit memlock{RLIM_INFINITY, RLIM_INFINITY};  // kernels before 5.11 charge BPF maps against it
+  ::setrlimit(RLIMIT_MEMLOCK, &memlock);
+  return notes;
+}
+
+}  // namespace suture

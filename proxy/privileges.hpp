@@ -1,0 +1,20 @@
+// What the process needs from the kernel before it starts, and says so when it is missing.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <suture/result.hpp>
+
+namespace suture {
+
+// CAP_NET_ADMIN (TCP_REPAIR, SO_MARK, routes, devices), CAP_NET_RAW (our own RSTs), CAP_BPF and CAP_PERFMON (programs
+// that read sockets by BTF), CAP_NET_BIND_SERVICE if a listener's port is below 1024. The error names all that are
+// missing and how to grant them. CAP_SYS_ADMIN stands in for CAP_BPF and CAP_PERFMON (engines that do not know those).
+Result<void> check_capabilities(bool privileged_ports);
+
+// No core dump: it would hold the TUN device, and so the route, for its duration (DESIGN.md idea 5). As many
+// descriptors as allowed. Nothing here is fatal; returns what an operator should know.
+std::vector<std::string> set_limits();
+
+}  // namespace suture

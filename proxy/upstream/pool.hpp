@@ -1,0 +1,69 @@
+// Connections to one application, of one worker: opens them, keeps idle ones for the next exchange, drops those that
+// the application closed, that said something unasked, that are too old or too many.
+//
+// The caller's part: an exchange on a reused() connection may find that the application has just closed it. If no byte
+// of a response came and the request may be repeated, it is sent once more on a connection from connect().
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include <proxy/config/config.hpp>
+#include <proxy/upstream/connection.hpp>
+#include <suture/metrics.hpp>
+#include <suture/result.hpp>
+
+namespace suture {
+
+struct UpstreamMetrics {
+  Counter connects;
+  Counter reuses;
+  Counter idle_closed;  // by the application, by age, or because there were too many
+  Counter retries;
+  Gauge idle;
+  Counter error_refused, error_reset, error_timeout, error_malformed, error_head_too_large, error_descriptors,
+      error_closed, error_other;
+  void register_metrics(MetricsRegistry& registry);
+  Counter& of_errno(int error);
+};
+
+class UpstreamPool final : public UpstreamUser {
+ public:
+  UpstreamPool(EventLoop& loop, config::UpstreamAddress address, std::size_t idle_max, Millis idle_age_max,
+               UpstreamMetrics& metrics)
+      : loop_(loop),
+        address_(std::move(address)),
+        idle_max_(idle_max),
+        idle_age_max_(idle_age_max),
+        metrics_(metrics) {}
+  ~UpstreamPool();
+  UpstreamPool(const UpstreamPool&) = delete;
+  UpstreamPool& operator=(const UpstreamPool&) = delete;
+
+  // An idle connection (the one used last: the least likely to be closed by age), else nullptr.
+  std::unique_ptr<UpstreamConnection> take_idle(UpstreamUser& user);
+  // A fresh one; connected() may still be false. The user then gets an event when it is known: finish_connect().
+  Result<std::unique_ptr<UpstreamConnection>> connect(UpstreamUser& user);
+  // 0 once connected, EINPROGRESS, or why not.
+  static int finish_connect(UpstreamConnection& connection);
+
+  // After a complete exchange. Closes it where it cannot be used again.
+  void give_back(std::unique_ptr<UpstreamConnection> connection);
+  void expire(TimePoint now);  // now and then
+  std::size_t idle() const { return idle_.size(); }
+
+  void on_upstream_events(UpstreamConnection& connection) override;  // of idle connections
+
+ private:
+  void drop(std::size_t index);
+
+  EventLoop& loop_;
+  config::UpstreamAddress address_;
+  std::size_t idle_max_;
+  Millis idle_age_max_;
+  UpstreamMetrics& metrics_;
+  std::vector<std::unique_ptr<UpstreamConnection>> idle_;  // oldest first
+};
+
+}  // namespace suture

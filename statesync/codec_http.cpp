@@ -1,0 +1,112 @@
+#include <statesync/codec_http.hpp>
+
+#include <algorithm>
+
+#include <proto/statesync.pb.h>
+
+namespace suture::statesync {
+namespace {
+
+constexpr std::uint16_t kStatusMax = 999;
+
+// v1::Http holds the current exchange itself, v1::Exchange one that was answered: same fields, same names.
+template <class Message>
+void encode_exchange(const Exchange& exchange, Message& out) {
+  out.set_request_start(exchange.request_start);
+  out.set_request_head_end(exchange.request_head_end);
+  out.set_request_framing(static_cast<std::uint32_t>(exchange.request_framing));
+  out.set_request_length(exchange.request_length);
+  if (exchange.request_head && exchange.request_head->size() <= kHeadBytesMax) {
+    out.set_request_head(*exchange.request_head);
+  }
+  if (exchange.method.size() <= kNameBytesMax) out.set_method(exchange.method);
+  out.set_response_start(exchange.response_start);
+  out.set_response_head_end(exchange.response_head_end);
+  out.set_response_end(exchange.response_end);
+  out.set_status(exchange.status);
+  out.set_response_framing(static_cast<std::uint32_t>(exchange.response_framing));
+  out.set_response_length(exchange.response_length);
+  if (exchange.etag.size() <= kEtagBytesMax) out.set_etag(exchange.etag);
+  out.set_keep_alive(exchange.keep_alive);
+}
+
+template <class Message>
+Result<void> decode_exchange(const Message& in, Exchange& out) {
+  constexpr auto kFramingMax = static_cast<std::uint32_t>(BodyFraming::until_close);
+  if (in.request_framing() > kFramingMax || in.response_framing() > kFramingMax) return bad("an unknown body framing");
+  if (in.request_head().size() > kHeadBytesMax) return bad("a request head that is too long");
+  if (in.method().size() > kNameBytesMax) return bad("a method that is too long");
+  if (in.etag().size() > kEtagBytesMax) return bad("an entity tag that is too long");
+  if (in.status() > kStatusMax) return bad("a status above 999");
+  if (in.request_head_end() != 0 && in.request_head_end() < in.request_start()) return bad("a request that ends first");
+  if (in.response_head_end() != 0 && in.response_head_end() < in.response_start()) {
+    return bad("a response head that ends before it starts");
+  }
+  if (in.response_end() != 0 && in.response_end() < std::max(in.response_start(), in.response_head_end())) {
+    return bad("a response that ends before it starts");
+  }
+  out.request_start = in.request_start();
+  out.request_head_end = in.request_head_end();
+  out.request_framing = static_cast<BodyFraming>(in.request_framing());
+  out.request_length = in.request_length();
+  if (!in.request_head().empty()) out.request_head = std::make_shared<const std::string>(in.request_head());
+  out.method = in.method();
+  out.response_start = in.response_start();
+  out.response_head_end = in.response_head_end();
+  out.response_end = in.response_end();
+  out.status = static_cast<std::uint16_t>(in.status());
+  out.response_framing = static_cast<BodyFraming>(in.response_framing());
+  out.response_length = in.response_length();
+  out.etag = in.etag();
+  out.keep_alive = in.keep_alive();
+  return {};
+}
+
+}  // namespace
+
+Error bad(const char* what) {
+  return {std::string("bad message: ") + what, 0};
+}
+
+bool consistent(const Exchange& e) {
+  return e.status <= kStatusMax && (e.request_head_end == 0 || e.request_head_end >= e.request_start) &&
+         (e.response_head_end == 0 || e.response_head_end >= e.response_start) &&
+         (e.response_end == 0 || e.response_end >= std::max(e.response_start, e.response_head_end));
+}
+
+void encode_http(const HttpState& http, v1::Http& out) {
+  out.set_phase(static_cast<std::uint32_t>(http.phase));
+  out.set_exchanges(http.exchanges);
+  out.set_pipelined(http.pipelined);
+  encode_exchange(http, out);
+  // From the newest back: an heir finishes in order, so what lies before a gap is of no use to it.
+  std::size_t first = http.answered.size();
+  while (first > 0 && http.answered.size() - first < HttpState::kAnsweredMax) {
+    const Exchange& exchange = http.answered[first - 1];
+    const bool in_order = first == http.answered.size() || http.answered[first].response_start >= exchange.response_end;
+    if (!consistent(exchange) || exchange.response_end == 0 || !in_order) break;
+    --first;
+  }
+  for (; first < http.answered.size(); ++first) encode_exchange(http.answered[first], *out.add_answered());
+}
+
+Result<HttpState> decode_http(const v1::Http& in) {
+  if (in.phase() > static_cast<std::uint32_t>(HttpPhase::upgraded)) return bad("an unknown HTTP phase");
+  if (in.answered_size() > static_cast<int>(HttpState::kAnsweredMax)) return bad("too many answered exchanges");
+  HttpState http;
+  http.phase = static_cast<HttpPhase>(in.phase());
+  http.exchanges = in.exchanges();
+  http.pipelined = in.pipelined();
+  if (auto current = decode_exchange(in, http); !current) return current.error();
+  std::uint64_t end = 0;
+  for (const auto& answered : in.answered()) {
+    if (answered.response_end() == 0) return bad("an answered exchange whose response has no end");
+    if (answered.response_start() < end) return bad("answered exchanges out of order");
+    end = answered.response_end();
+    auto decoded = decode_exchange(answered, http.answered.emplace_back());
+    if (!decoded) return decoded.error();
+  }
+  return http;
+}
+
+}  // namespace suture::statesync

@@ -1,0 +1,93 @@
+"""The application of the healing scenarios, at 127.0.0.1:9001 of each PoP: POP LEDGER.  Standard library only.
+
+  GET /file?n=N[&rate=R][&own=1][&split=S]   N bytes with a strong ETag, ranges honoured; R bytes a second
+  GET /say?id=X                              {"pop", "id"}
+  any /pay?id=X                              the same; a line in the ledger, before the answer, says that it was executed
+  ...&silent=POP                             at that PoP: executed, and never answered
+
+Byte i of a file is i * 131 mod 251. own=1: every even byte is the number of the PoP instead, under the same ETag: an
+application that breaks its promise, and shows where a stream changed hands. Everything that comes in is in the ledger:
+"POP METHOD TARGET BYTES SHA256" for a request, "POP GARBAGE REPR" for what is none."""
+import asyncio
+import hashlib
+import json
+import os
+import re
+import sys
+import urllib.parse
+
+POP, LEDGER = sys.argv[1], os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+PERIOD = bytes(i * 131 % 251 for i in range(251))
+
+
+def note(*words):
+    os.write(LEDGER, (" ".join(map(str, (POP, *words))) + "\n").encode())
+
+
+def content(begin, end, own):
+    shift = begin % 251
+    data = bytearray((PERIOD * ((end - begin) // 251 + 2))[shift:shift + end - begin])
+    if own:
+        first = begin % 2
+        data[first::2] = bytes([int(POP[3:])]) * len(data[first::2])
+    return bytes(data)
+
+
+async def send_file(writer, query, headers):
+    size, rate, own = int(query["n"]), int(query.get("rate", 0)), "own" in query
+    etag, begin, status, extra = f'"file-{size}"', 0, "200 OK", ""
+    asked = re.fullmatch(r"bytes=(\d+)-", headers.get("range", ""))
+    if asked and headers.get("if-range", etag) == etag:
+        begin, status = int(asked[1]), "206 Partial Content"
+        extra = f"Content-Range: bytes {begin}-{size - 1}/{size}\r\n"
+    writer.write(f"HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n"
+                 f"{extra}X-App-Pop: {POP}\r\nContent-Length: {size - begin}\r\n\r\n".encode())
+    while begin < size:
+        part = min(size, begin + (max(1, rate // 50) if rate else 65536))
+        writer.write(content(begin, part, own))
+        await writer.drain()
+        begin = part
+        if rate:
+            await asyncio.sleep(0.02)
+
+
+async def serve(reader, writer):
+    data = b""
+    try:
+        while True:
+            data = b""
+            data = await reader.readuntil(b"\r\n\r\n")
+            first, *lines = data.decode("latin-1").split("\r\n")
+            parts = re.fullmatch(r"([A-Z]+) (/\S*) HTTP/1\.1", first)
+            headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in lines if line)}
+            if not parts:
+                note("GARBAGE", repr(data))
+                break
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+            url = urllib.parse.urlsplit(parts[2])
+            query = dict(urllib.parse.parse_qsl(url.query))
+            note(parts[1], parts[2], len(body), hashlib.sha256(body).hexdigest())
+            if query.get("silent") == POP:
+                await reader.read()  # until the other side goes
+                break
+            if url.path == "/file":
+                await send_file(writer, query, headers)
+                continue
+            answer = json.dumps({"pop": POP, "id": query.get("id")}).encode()
+            writer.write(f"HTTP/1.1 200 OK\r\nX-App-Pop: {POP}\r\nContent-Length: {len(answer)}\r\n\r\n".encode() + answer)
+            await writer.drain()
+    except asyncio.IncompleteReadError as error:
+        if not data and error.partial:  # a head that nobody finished; an unfinished body is a client that died
+            note("PARTIAL", repr(error.partial))
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", 9001, backlog=1024)
+    await server.serve_forever()
+
+
+asyncio.run(main())

@@ -1,0 +1,83 @@
+// What right values become.
+#include <proxy/config/values.hpp>
+
+#include "fixture.hpp"
+
+namespace suture::config {
+namespace {
+
+class ValuesTest : public ConfigTest {};
+
+TEST(Values, Endpoints) {
+  const struct {
+    const char* text;
+    const char* wanted;  // null: refused
+  } rows[] = {
+      {"127.0.0.1:80", "127.0.0.1:80"}, {"[::1]:80", "[::1]:80"},  {"::1:80", nullptr},
+      {"[127.0.0.1]:80", nullptr},      {"127.0.0.1:", nullptr},   {"127.0.0.1", nullptr},
+      {"127.0.0.1:65536", nullptr},     {"127.0.0.1:-1", nullptr}, {"127.0.0.1:0x50", nullptr},
+      {"[fe80::1%lo]:80", nullptr},     {"host:80", nullptr},      {":80", nullptr},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.text);
+    const auto endpoint = parse_endpoint(row.text);
+    ASSERT_EQ(endpoint.has_value(), row.wanted != nullptr);
+    if (endpoint) {
+      EXPECT_EQ(to_string(*endpoint), row.wanted);
+    }
+  }
+}
+
+TEST(Values, Numbers) {
+  EXPECT_EQ(parse_unsigned("0x537500"), 0x537500U);
+  EXPECT_EQ(parse_unsigned("18446744073709551615"), 18446744073709551615ULL);
+  for (const char* bad : {"", "0x", " 1", "1 ", "+1", "-1", "1k", "18446744073709551616"}) {
+    EXPECT_FALSE(parse_unsigned(bad).has_value()) << bad;
+  }
+}
+
+TEST_F(ValuesTest, DefaultsAndDerived) {
+  const auto loaded = load_text(std::string(base) + "health: {type: tcp}\n", "s.yaml");
+  ASSERT_TRUE(loaded.config.has_value());
+  const auto& c = *loaded.config;
+  EXPECT_EQ(c.node.name, "pop1");
+  EXPECT_EQ(c.peers[0].name, "pop2");
+  EXPECT_EQ(c.health.host, "pop1");
+  EXPECT_EQ(to_string(c.health.target), "127.0.0.1:8080");
+  EXPECT_EQ(to_string(c.admin.listen), "127.0.0.1:9180");
+  EXPECT_EQ(c.statesync.cert_file, dir() + "/pop1.pem");
+  EXPECT_EQ(c.datapath.vni_base, 0x537500U);
+}
+
+TEST_F(ValuesTest, EnvironmentVariables) {
+  ::setenv("SUTURE_TEST_PORT", "8443", 1);
+  ::setenv("SUTURE_TEST_EMPTY", "", 1);
+  auto text = with(base, "port: 80\n", "port: ${SUTURE_TEST_PORT}\n");
+  text = with(text, "  id: 1\n",
+              "  id: ${SUTURE_TEST_UNSET:-1}\n  name: a$${b}${SUTURE_TEST_EMPTY:-c}${SUTURE_TEST_EMPTY}\n");
+  const auto loaded = load_text(text, "s.yaml");
+  ::unsetenv("SUTURE_TEST_PORT");
+  ::unsetenv("SUTURE_TEST_EMPTY");
+  ASSERT_TRUE(loaded.config.has_value()) << to_string(loaded.mistakes.at(0));
+  EXPECT_EQ(loaded.config->listeners[0].port, 8443);
+  EXPECT_EQ(loaded.config->node.name, "a${b}c");
+}
+
+TEST_F(ValuesTest, UnixUpstreamAndNoPeers) {
+  auto text = with(base, "127.0.0.1:8080", "unix:/run/app.sock");
+  text = with(text, "peers:\n  - id: 2\n    underlay: 198.18.0.2\n    statesync: 198.18.0.2:7100\n", "peers: []\n");
+  const auto loaded = load_text(text, "s.yaml");
+  ASSERT_TRUE(loaded.config.has_value()) << to_string(loaded.mistakes.at(0));
+  EXPECT_EQ(to_string(loaded.config->listeners[0].upstream), "unix:/run/app.sock");
+  EXPECT_TRUE(loaded.config->peers.empty());
+}
+
+TEST_F(ValuesTest, AdminMayBeRemoteWhenAllowed) {
+  const auto loaded =
+      load_text(std::string(base) + "admin: {listen: \"0.0.0.0:9180\", allow_remote: true}\n", "s.yaml");
+  ASSERT_TRUE(loaded.config.has_value()) << to_string(loaded.mistakes.at(0));
+  EXPECT_TRUE(loaded.config->admin.allow_remote);
+}
+
+}  // namespace
+}  // namespace suture::config

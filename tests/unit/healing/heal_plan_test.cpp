@@ -1,0 +1,326 @@
+// The ladder as a table. Each row says why it is safe when the record is k updates old and the former owner has acted
+// on everything up to S ("the owner may have ..."); what c and SACK then leave possible is what the rung must bear.
+#include "proxy/healing/heal_plan.hpp"
+
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "heal_plan_rows.hpp"
+
+namespace suture::healing {
+namespace {
+
+using namespace rows;
+
+TEST(HealPlan, NothingToGoOnWith) {
+  SessionRecord tcp;
+  tcp.mode = SessionMode::tcp;
+  SessionRecord bare;
+  bare.mode = SessionMode::http;
+  check({
+      {"opaque bytes: only their owner knew what comes next", tcp, 0, {}, kReset, heal_reason::mode_tcp},
+      {"no HTTP state", bare, 0, {}, kReset, heal_reason::no_state},
+      {"opaque bytes behind a 101", response(), 50, http([](HttpState& h) { h.phase = HttpPhase::upgraded; }), kReset,
+       heal_reason::upgraded},
+      {"an ACK below what was acknowledged before is no cursor", idle(), 1049, {}, kReset, heal_reason::cursor_behind},
+  });
+}
+
+TEST(HealPlan, BetweenExchanges) {
+  SessionRecord fresh = waiting();
+  fresh.in_known = 0;
+  fresh.http.emplace();
+  check({
+      {"nothing asked, nothing sent: the owner cannot have written anything", fresh, 0, {}, kIdle},
+      {"every answer is with the client and nothing more was asked", idle(), 1050, {}, kIdle},
+      {"acknowledged, but the record does not know it yet", answered(), 1050, {}, kIdle},
+      {"the owner may have answered [L, S): no byte of that is in order (c), none out of order (SACK), and the fence "
+       "stops the rest",
+       idle(), 1050, kMoreSent, kIdle},
+      {"the same without SACK: such bytes may wait at the client", idle(), 1050, both(kMoreSent, kNoSack), kReset,
+       heal_reason::no_sack},
+      {"without SACK and S = L: the owner was asked for nothing above c", idle(), 1050, kNoSack, kIdle},
+      {"no fence needed for that: the claim's majority stands for it", idle(), 1050,
+       [](SessionRecord&, ProofFacts& p) { p.fenced = false; }, kIdle},
+      {"the owner may live and read the next request as well", idle(), 1050, kIdenticalOnly, kReset,
+       heal_reason::identical_only},
+      {"the client holds bytes of an unknown response above c", idle(), 1050, kSackAbove, kReset,
+       heal_reason::sack_above},
+      {"the owner acknowledged [L, S): never idle, its first byte would be taken for a request's", idle(), 1050, kLost,
+       kRefuse, heal_reason::lost_bytes},
+      {"lost bytes may have been answered, and the client cannot say", idle(), 1050, both(kLost, kNoSack), kReset,
+       heal_reason::no_sack},
+      {"lost bytes, and their answer out of order", idle(), 1050, both(kLost, kSackAbove), kReset,
+       heal_reason::sack_above},
+      {"the owner has answered a request that the record does not know",
+       idle(),
+       1051,
+       {},
+       kReset,
+       heal_reason::cursor_beyond},
+      {"the last exchange: a FIN is all that is missing", idle(), 1050,
+       http([](HttpState& h) { h.keep_alive = false; }), kIdle, "", true},
+      {"its FIN was sent and lost", idle(), 1050, [](SessionRecord& r, ProofFacts&) { r.out_closed = true; }, kIdle, "",
+       true},
+      {"the client has the FIN too", idle(), 1051, [](SessionRecord& r, ProofFacts&) { r.out_closed = true; }, kIdle,
+       "", true},
+      {"a FIN behind the last response needs no SACK: the client discards what it holds behind it", idle(), 1050,
+       both(kMoreSent, both(kNoSack, http([](HttpState& h) { h.keep_alive = false; }))), kIdle, "", true},
+      {"but bytes above a last response contradict the record", idle(), 1050,
+       both(kSackAbove, http([](HttpState& h) { h.keep_alive = false; })), kReset, heal_reason::sack_above},
+      {"two beyond: not a FIN", idle(), 1052, [](SessionRecord& r, ProofFacts&) { r.out_closed = true; }, kReset,
+       heal_reason::cursor_beyond},
+      {"the client's FIN was read: the session closes by itself", idle(), 1050,
+       [](SessionRecord& r, ProofFacts&) { r.in_closed = true; }, kIdle},
+      {"and its place in the stream is not a lost byte", idle(), 1050,
+       [](SessionRecord& r, ProofFacts& p) {
+         r.in_closed = true;
+         p.client_sent = r.in_known + 1;
+         p.lost_bytes = true;
+       },
+       kIdle},
+      {"nor one that may have been answered", idle(), 1050,
+       [](SessionRecord& r, ProofFacts& p) {
+         r.in_closed = true;
+         r.facts.sack_ok = false;
+         p.client_sent = r.in_known + 1;
+       },
+       kIdle},
+  });
+}
+
+TEST(HealPlan, TheBeginningOfARequestWasSwallowed) {
+  check({
+      {"[100, 130) is with the dead owner: the client will not send it again; a 503 fits exactly at c",
+       head(),
+       1050,
+       {},
+       kRefuse,
+       heal_reason::partial_request},
+      {"the owner may have read the rest up to S and answered, and the client holds none of it", head(), 1050,
+       kMoreSent, kRefuse, heal_reason::partial_request},
+      {"without SACK and S = L: nobody ever had a whole request", head(), 1050, kNoSack, kRefuse,
+       heal_reason::partial_request},
+      {"without SACK: the rest in [L, S) may have been answered", head(), 1050, both(kNoSack, kMoreSent), kReset,
+       heal_reason::no_sack},
+      {"without SACK: what waited were whole requests, the owner may have answered them", head(), 1050,
+       both(kNoSack, http([](HttpState& h) { h.pipelined = 1; })), kReset, heal_reason::no_sack},
+      {"an answer that the record does not know", head(), 1100, {}, kReset, heal_reason::cursor_beyond},
+      {"an answer out of order", head(), 1050, kSackAbove, kReset, heal_reason::sack_above},
+  });
+}
+
+TEST(HealPlan, NoByteOfTheResponse) {
+  const auto post = http([](HttpState& h) { h.method = "POST"; });
+  check({
+      {"the owner may have executed and answered it; the client has none of that; GET may run twice",
+       waiting(),
+       0,
+       {},
+       kReplay},
+      {"the same, and the record knows the response", response(), 0, {}, kReplay},
+      {"the same, written completely", answered(), 0, {}, kReplay},
+      {"later requests in [L, S) come again from the client (S rule)", waiting(), 0, kMoreSent, kReplay},
+      {"POST may have run: nobody runs it again", waiting(), 0, post, kRefuse, heal_reason::not_idempotent},
+      {"POST ran, its answer is lost: the same", answered(), 0,
+       [](SessionRecord& r, ProofFacts&) { r.http->answered[0].method = "POST"; }, kRefuse,
+       heal_reason::not_idempotent},
+      {"a PUT's body is in no record", waiting(), 0, http([](HttpState& h) {
+         h.method = "PUT";
+         h.request_framing = BodyFraming::length;
+         h.request_length = 0;
+       }),
+       kRefuse, heal_reason::request_body},
+      {"its body is under way, and what came of it is lost", waiting(), 0, http([](HttpState& h) {
+         h.phase = HttpPhase::body;
+         h.method = "PUT";
+         h.request_framing = BodyFraming::chunked;
+       }),
+       kRefuse, heal_reason::request_body},
+      {"the head was too long for the record", waiting(), 0, http([](HttpState& h) { h.request_head.reset(); }),
+       kRefuse, heal_reason::no_head},
+      {"part of the answer waits out of order: a new one would differ", waiting(), 0, kSackAbove, kReset,
+       heal_reason::sack_above},
+      {"and so it may where the client cannot say, although S = L: the record itself owes an answer", waiting(), 0,
+       kNoSack, kReset, heal_reason::no_sack},
+      {"a 503 over a half delivered answer neither", waiting(), 0, both(kNoSack, post), kReset, heal_reason::no_sack},
+      {"the owner may live and answer", waiting(), 0, kIdenticalOnly, kReset, heal_reason::identical_only},
+      {"part of an answer that the record does not know", waiting(), 10, {}, kReset, heal_reason::response_unknown},
+      {"[100, 150) was swallowed: a pipelined request that nobody can run; announced with Connection: close", waiting(),
+       0, [](SessionRecord& r, ProofFacts&) { r.in_known = 150; }, kReplay, "", true},
+      {"[L, S) was acknowledged by the dead owner: the same", waiting(), 0, kLost, kReplay, "", true},
+      {"our FIN was sent behind it", response(), 0, [](SessionRecord& r, ProofFacts&) { r.out_closed = true; }, kReplay,
+       "", true},
+      {"the client has half-closed: it still gets its answer", waiting(), 0,
+       [](SessionRecord& r, ProofFacts& p) {
+         r.in_closed = true;
+         p.client_sent = r.in_known + 1;
+         p.lost_bytes = true;
+       },
+       kReplay},
+      {"a later exchange, the first response acknowledged", answered_and_waiting(), 1050, {}, kReplay, "", false, 1},
+      {"an upgrade that the client knows nothing of is a GET", waiting(), 0, http([](HttpState& h) {
+         h.request_head = std::make_shared<const std::string>("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
+       }),
+       kReplay},
+  });
+}
+
+TEST(HealPlan, InterimResponses) {
+  // A 103 in [0, 20).
+  const auto interim = http([](HttpState& h) { h.response_end = 20; });
+  const auto before_response = http([](HttpState& h) {
+    h.response_start = 20;
+    h.response_head_end = 70;
+    h.response_end = 1070;
+  });
+  check({
+      {"the client has all interim responses and nothing else", waiting(), 20, interim, kReplay},
+      {"or none", waiting(), 0, interim, kReplay},
+      {"or a part that cannot be finished", waiting(), 7, interim, kReset, heal_reason::partial_interim},
+      {"the final response begins behind them", response(), 20, before_response, kReplay},
+      {"part of them", response(), 7, before_response, kReset, heal_reason::partial_interim},
+      {"interim ones between two answered responses", answered_and_waiting(), 1050, http([](HttpState& h) {
+         h.phase = HttpPhase::idle;
+         h.answered.push_back(h.answered[0]);
+         h.answered[1].response_start = 1070;
+         h.answered[1].response_head_end = 1120;
+         h.answered[1].response_end = h.response_end = 2120;
+       }),
+       kReplay, "", false, 1},
+      {"interim ones between two responses", answered_and_waiting(), 1050, http([](HttpState& h) {
+         h.response_start = 1050;
+         h.response_end = 1070;
+       }),
+       kReplay, "", false, 1},
+  });
+}
+
+TEST(HealPlan, InTheMiddleOfAResponse) {
+  check({
+      {"[c, 1050) is fixed by entity tag and length, whatever the owner did", response(), 700, {}, kRange},
+      {"exactly behind the head", response(), 50, {}, kRange},
+      {"its last byte", response(), 1049, {}, kRange},
+      {"written completely", answered(), 700, {}, kRange},
+      {"blocks above c are parts of the same bytes: nothing else was asked for", response(), 700, kSackAbove, kRange},
+      {"without SACK the same", response(), 700, kNoSack, kRange},
+      {"the owner may have answered [L, S); the client holds nothing above c", response(), 700, kMoreSent, kRange},
+      {"but may hold such an answer behind this response: it ends with a FIN there", response(), 700,
+       both(kMoreSent, kSackAbove), kRange, "", true},
+      {"and without SACK", response(), 700, both(kMoreSent, kNoSack), kRange, "", true},
+      {"the owner may live: identical bytes, then the end", response(), 700, kIdenticalOnly, kRange, "", true},
+      {"[100, 150) was swallowed: too late for Connection: close, so a FIN", response(), 700,
+       [](SessionRecord& r, ProofFacts&) { r.in_known = 150; }, kRange, "", true},
+      {"lost bytes: the same", response(), 700, kLost, kRange, "", true},
+      {"announced with Connection: close", response(), 700, http([](HttpState& h) { h.keep_alive = false; }), kRange,
+       "", true},
+      {"our FIN was sent behind it", answered(), 700, [](SessionRecord& r, ProofFacts&) { r.out_closed = true; },
+       kRange, "", true},
+      {"a second request was read (it waits): its answer would come next, but nothing is proven of it yet; clean end",
+       answered_and_waiting(),
+       700,
+       {},
+       kRange,
+       "",
+       true},
+      {"part of the head: another answer's head would differ", response(), 49, {}, kReset, heal_reason::partial_head},
+      {"one byte of the head", response(), 1, {}, kReset, heal_reason::partial_head},
+      {"complete, and nothing more: between exchanges", response(), 1050, {}, kIdle},
+      {"complete, and a swallowed request behind it", response(), 1050,
+       [](SessionRecord& r, ProofFacts&) { r.in_known = 150; }, kRefuse, heal_reason::partial_request},
+      {"the same without SACK: that request may have been answered", response(), 1050,
+       both(kNoSack, [](SessionRecord& r, ProofFacts&) { r.in_known = 150; }), kReset, heal_reason::no_sack},
+      {"complete, and the last", response(), 1050, http([](HttpState& h) { h.keep_alive = false; }), kIdle, "", true},
+      {"beyond its end", response(), 1051, {}, kReset, heal_reason::cursor_beyond},
+      {"not GET", response(), 700, http([](HttpState& h) { h.method = "PUT"; }), kReset, heal_reason::response_method},
+      {"not 200: 206 of the client's own range is another part", response(), 700,
+       http([](HttpState& h) { h.status = 206; }), kReset, heal_reason::response_status},
+      {"no strong entity tag", response(), 700, http([](HttpState& h) { h.etag.clear(); }), kReset,
+       heal_reason::no_etag},
+      {"chunk framing is the owner's", response(), 700, http([](HttpState& h) {
+         h.response_framing = BodyFraming::chunked;
+         h.response_end = 0;
+       }),
+       kReset, heal_reason::response_framing},
+      {"no length at all", response(), 700, http([](HttpState& h) {
+         h.response_framing = BodyFraming::until_close;
+         h.response_end = 0;
+       }),
+       kReset, heal_reason::response_framing},
+      {"no head to ask with", response(), 700, http([](HttpState& h) { h.request_head.reset(); }), kReset,
+       heal_reason::no_head},
+      {"a GET with a body", response(), 700, http([](HttpState& h) { h.request_framing = BodyFraming::chunked; }),
+       kReset, heal_reason::request_body},
+  });
+}
+
+TEST(HealPlan, AnsweredResponsesInOrder) {
+  // Three answered: [0, 1050) [1050, 2100) [2100, 3150).
+  SessionRecord three = answered();
+  const Exchange first = three.http->answered[0];
+  for (std::uint64_t i = 1; i < 3; ++i) {
+    Exchange e = first;
+    e.request_start += 100 * i;
+    e.request_head_end += 100 * i;
+    e.response_start += 1050 * i;
+    e.response_head_end += 1050 * i;
+    e.response_end += 1050 * i;
+    three.http->answered.push_back(e);
+    three.http->response_start = e.response_start;
+    three.http->response_head_end = e.response_head_end;
+    three.http->response_end = e.response_end;
+  }
+  three.in_known = 300;
+  SessionRecord oldest_left_out = three;
+  oldest_left_out.http->answered.erase(oldest_left_out.http->answered.begin());
+  check({
+      {"inside the first: it is finished, the others end with it", three, 500, {}, kRange, "", true, 0},
+      {"between first and second: the second again", three, 1050, {}, kReplay, "", true, 1},
+      {"inside the second's head", three, 1060, {}, kReset, heal_reason::partial_head},
+      {"inside the third: the last, the connection stays", three, 2500, {}, kRange, "", false, 2},
+      {"all of them", three, 3150, {}, kIdle},
+      {"in one that the record left out", oldest_left_out, 500, {}, kReset, heal_reason::response_unknown},
+      {"before that", oldest_left_out, 0, {}, kReset, heal_reason::response_unknown},
+  });
+}
+
+// Whatever the record and the proof say: a rung that writes own words has c at a boundary that the record knows, and
+// the client cannot hold anything above; a range never starts inside a head.
+TEST(HealPlan, NoCombinationBreaksTheRules) {
+  const std::vector<SessionRecord> records{waiting(), response(), answered(), idle(), head(), answered_and_waiting()};
+  std::set<ResumeRung> seen;
+  for (const SessionRecord& base : records)
+    for (std::uint64_t c = 0; c <= 1100; ++c)
+      for (unsigned bits = 0; bits < 32; ++bits) {
+        SessionRecord r = base;
+        ProofFacts p;
+        p.cursor = c;
+        p.sack_above = bits & 1;
+        r.facts.sack_ok = !(bits & 2);
+        p.client_sent = r.in_known + ((bits & 4) ? 40 : 0);
+        p.lost_bytes = (bits & 4) && (bits & 8);
+        p.received = p.lost_bytes ? p.client_sent : r.in_known;
+        p.identical_only = bits & 16;
+        const Resumption got = plan_healing(r, p);
+        seen.insert(got.rung);
+        const bool boundary = c == 0 || c == 1050;
+        const bool clear = r.facts.sack_ok && !p.sack_above && !p.identical_only;
+        if (got.rung == ResumeRung::replay) {
+          ASSERT_TRUE(boundary && clear) << c << ' ' << bits;
+        }
+        if (got.rung == ResumeRung::refuse) {
+          ASSERT_TRUE(boundary && !p.sack_above && (clear || p.client_sent == r.in_known)) << c << ' ' << bits;
+        }
+        if (got.rung == ResumeRung::idle) {
+          ASSERT_TRUE(c == r.http->response_end && !p.lost_bytes && !p.sack_above) << c << ' ' << bits;
+        }
+        if (got.rung == ResumeRung::range) {
+          ASSERT_TRUE(c >= 50 && c < 1050) << c << ' ' << bits;
+        }
+      }
+  EXPECT_EQ(seen.size(), static_cast<std::size_t>(ResumeRung::count));
+}
+
+}  // namespace
+}  // namespace suture::healing

@@ -1,0 +1,277 @@
+#include <statesync/codec.hpp>
+
+#include <random>
+
+#include <proto/statesync.pb.h>
+
+#include "support.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+
+namespace suture::statesync::test {
+namespace {
+
+using Random = std::mt19937_64;
+
+void randomize(Exchange& e, Random& random, std::uint64_t from) {
+  const auto bits = [&](int n) { return random() >> (64 - n); };
+  e.request_start = bits(40);
+  e.request_head_end = e.request_start + bits(10);
+  e.request_framing = static_cast<BodyFraming>(bits(2));
+  e.request_length = bits(40);
+  if (bits(1)) e.request_head = std::make_shared<const std::string>(1 + bits(10), static_cast<char>(bits(8)));
+  e.method = bits(1) ? "GET" : "\xff\x01";
+  e.response_start = from + bits(40);
+  e.response_head_end = e.response_start + bits(10);
+  e.response_end = 1 + e.response_head_end + bits(10);
+  e.status = static_cast<std::uint16_t>(bits(8) + 100);
+  e.response_framing = static_cast<BodyFraming>(bits(2));
+  e.response_length = bits(40);
+  e.etag = bits(1) ? "\"x\"" : "";
+  e.keep_alive = bits(1);
+}
+
+SessionRecord random_record(Random& random) {
+  const auto bits = [&](int n) { return random() >> (64 - n); };
+  SessionRecord r = record(static_cast<std::uint16_t>(1 + bits(15)), NodeId{static_cast<std::uint8_t>(1 + bits(7))});
+  if (bits(1)) r.facts.key.client = to_addr(boost::asio::ip::make_address("2001:db8::" + std::to_string(bits(8))));
+  r.facts.iss = static_cast<std::uint32_t>(bits(32));
+  r.facts.irs = static_cast<std::uint32_t>(bits(32));
+  r.facts.mss = static_cast<std::uint16_t>(bits(16));
+  r.facts.snd_wscale = static_cast<std::uint8_t>(bits(3));
+  r.facts.rcv_wscale = static_cast<std::uint8_t>(bits(3));
+  r.facts.wscale_ok = bits(1);
+  r.facts.sack_ok = bits(1);
+  r.facts.timestamps = bits(1);
+  r.facts.hint = bits(1);
+  r.facts.ts_offset = static_cast<std::uint32_t>(bits(32));
+  r.facts.flow_label = static_cast<std::uint32_t>(bits(20));
+  r.incarnation = static_cast<std::uint32_t>(1 + bits(31));
+  r.epoch = static_cast<std::uint32_t>(bits(8));
+  r.session_id = bits(60);
+  r.mode = bits(1) ? SessionMode::http : SessionMode::tcp;
+  r.ts_advance = static_cast<std::uint32_t>(bits(31));
+  r.fenced = r.facts.timestamps && bits(1);
+  if (r.fenced) r.fence = static_cast<std::uint32_t>(bits(32));
+  r.in_known = bits(50);
+  r.out_acked = bits(50);
+  r.out_sent = r.out_acked + bits(20);
+  r.in_closed = bits(1);
+  r.out_closed = bits(1);
+  if (bits(1)) {
+    HttpState& h = r.http.emplace();
+    h.phase = static_cast<HttpPhase>(bits(8) % 6);
+    h.exchanges = bits(20);
+    h.pipelined = static_cast<std::uint32_t>(bits(4));
+    randomize(h, random, 0);
+    for (auto n = bits(8) % (HttpState::kAnsweredMax + 1); n > 0; --n) {
+      const auto from = h.answered.empty() ? 0 : h.answered.back().response_end;
+      randomize(h.answered.emplace_back(), random, from);
+    }
+  }
+  return r;
+}
+
+void expect_same_exchange(const Exchange& a, const Exchange& b) {
+  const auto all = [](const Exchange& e) {
+    return std::tuple(e.request_start, e.request_head_end, e.request_framing, e.request_length,
+                      e.request_head ? *e.request_head : "", e.method, e.response_start, e.response_head_end,
+                      e.response_end, e.status, e.response_framing, e.response_length, e.etag, e.keep_alive);
+  };
+  EXPECT_EQ(all(a), all(b));
+}
+
+void expect_same(const SessionRecord& a, const SessionRecord& b) {
+  EXPECT_EQ(a.facts.key, b.facts.key);
+  const auto facts = [](const ConnFacts& f) {
+    return std::tuple(f.iss, f.irs, f.mss, f.snd_wscale, f.rcv_wscale, f.wscale_ok, f.sack_ok, f.timestamps, f.hint,
+                      f.ts_offset, f.flow_label);
+  };
+  EXPECT_EQ(facts(a.facts), facts(b.facts));
+  const auto rest = [](const SessionRecord& r) {
+    return std::tuple(r.owner, r.incarnation, r.epoch, r.session_id, r.mode, r.fenced, r.fence, r.ts_advance,
+                      r.in_known, r.out_sent, r.out_acked, r.in_closed, r.out_closed, r.http.has_value());
+  };
+  EXPECT_EQ(rest(a), rest(b));
+  if (!a.http || !b.http) return;
+  EXPECT_EQ(std::tuple(a.http->phase, a.http->exchanges, a.http->pipelined),
+            std::tuple(b.http->phase, b.http->exchanges, b.http->pipelined));
+  expect_same_exchange(*a.http, *b.http);
+  ASSERT_EQ(a.http->answered.size(), b.http->answered.size());
+  for (std::size_t i = 0; i < a.http->answered.size(); ++i) {
+    expect_same_exchange(a.http->answered[i], b.http->answered[i]);
+  }
+}
+
+TEST(Codec, records_survive_the_round_trip_field_by_field) {
+  Random random(1);
+  for (int i = 0; i < 2000; ++i) {
+    const auto before = random_record(random);
+    v1::Record proto;
+    encode(before, proto);
+    const auto after = decode(proto);
+    ASSERT_TRUE(after) << after.error().message;
+    expect_same(before, *after);
+  }
+}
+
+TEST(Codec, messages_survive_the_round_trip) {
+  LivenessKey key{};
+  key[31] = 7;
+  v1::ToReceiver to;
+  Hello sent;
+  sent.node = kB;
+  sent.incarnation = 3;
+  sent.liveness_key = key;
+  sent.capabilities = 9;
+  encode(ToReceiver(sent), to);
+  const auto hello = std::get<Hello>(*decode(to));
+  EXPECT_EQ(hello.liveness_key, key);
+  EXPECT_EQ(hello.capabilities, 9u);
+  v1::ToSender back;
+  HelloAck ack;
+  ack.node = kA;
+  ack.incarnation = 4;
+  ack.resume_from = 0;
+  encode(ToSender(ack), back);
+  EXPECT_EQ(std::get<HelloAck>(*decode(back)).resume_from, 0u) << "0 is not the same as absent";
+  encode(ToSender(Refused{Refusal::version, "no"}), back);
+  EXPECT_EQ(std::get<Refused>(*decode(back)).reason, Refusal::version);
+  back.mutable_refused()->set_reason(4711);
+  EXPECT_TRUE(decode(back)) << "a reason of a newer peer";
+}
+
+// Answered exchanges whose responses begin and end at these offsets.
+void answer(v1::Record& record, std::initializer_list<std::uint64_t> ends) {
+  for (const auto end : ends) {
+    auto& answered = *record.mutable_http()->add_answered();
+    answered.set_response_start(end);
+    answered.set_response_end(end);
+  }
+}
+
+TEST(Codec, impossible_values_are_errors) {
+  struct Row {
+    const char* text;
+    std::function<void(v1::Record&)> spoil;
+  };
+  const Row rows[] = {
+      {"without a key", [](auto& r) { r.clear_key(); }},
+      {"address", [](auto& r) { r.mutable_key()->set_client("12345"); }},
+      {"address", [](auto& r) { r.mutable_key()->set_vip(""); }},
+      {"port", [](auto& r) { r.mutable_key()->set_client_port(0); }},
+      {"port", [](auto& r) { r.mutable_key()->set_vip_port(65536); }},
+      {"owner", [](auto& r) { r.set_owner(0); }},
+      {"owner", [](auto& r) { r.set_owner(256); }},
+      {"incarnation", [](auto& r) { r.set_incarnation(0); }},
+      {"mode", [](auto& r) { r.set_mode(3); }},
+      {"MSS", [](auto& r) { r.set_mss(70000); }},
+      {"window scale", [](auto& r) { r.set_snd_wscale(15); }},
+      {"flow label", [](auto& r) { r.set_flow_label(1 << 20); }},
+      {"acknowledged", [](auto& r) { r.set_out_acked(r.out_sent() + 1); }},
+      {"without timestamps", [](auto& r) { r.set_timestamps(false), r.set_fenced(true), r.set_fence(2); }},
+      {"without a fence", [](auto& r) { r.set_fence(2); }},
+      {"too many answered",
+       [](auto& r) {
+         answer(r, {1, 2, 3, 4, 5, 6, 7, 8, 9});
+       }},
+      {"out of order",
+       [](auto& r) {
+         answer(r, {10, 9});
+       }},
+      {"no end", [](auto& r) { answer(r, {0}); }},
+      {"status", [](auto& r) { answer(r, {1}), r.mutable_http()->mutable_answered(0)->set_status(1000); }},
+      {"phase", [](auto& r) { r.mutable_http()->set_phase(6); }},
+      {"framing", [](auto& r) { r.mutable_http()->set_request_framing(4); }},
+      {"head", [](auto& r) { r.mutable_http()->set_request_head(std::string(kHeadBytesMax + 1, 'x')); }},
+      {"method", [](auto& r) { r.mutable_http()->set_method(std::string(300, 'x')); }},
+      {"tag", [](auto& r) { r.mutable_http()->set_etag(std::string(2000, 'x')); }},
+      {"status", [](auto& r) { r.mutable_http()->set_status(1000); }},
+      {"ends", [](auto& r) { r.mutable_http()->set_request_start(9), r.mutable_http()->set_request_head_end(8); }},
+      {"ends", [](auto& r) { r.mutable_http()->set_response_start(9), r.mutable_http()->set_response_end(8); }},
+  };
+  for (const auto& row : rows) {
+    v1::Record proto;
+    encode(record(1, kB), proto);
+    row.spoil(proto);
+    const auto outcome = decode(proto);
+    ASSERT_FALSE(outcome) << row.text;
+    EXPECT_NE(outcome.error().message.find(row.text), std::string::npos) << outcome.error().message;
+  }
+}
+
+TEST(Codec, one_bad_change_refuses_the_whole_batch) {
+  Batch batch{1, {record(1, kB), Erase{key(2), 3}}};
+  v1::ToReceiver proto;
+  encode(ToReceiver(batch), proto);
+  ASSERT_TRUE(decode(proto));
+  proto.mutable_batch()->add_changes();
+  EXPECT_FALSE(decode(proto));
+  EXPECT_FALSE(decode(v1::ToReceiver()));
+  EXPECT_FALSE(decode(v1::ToSender()));
+}
+
+TEST(Codec, a_head_beyond_the_limit_is_left_out) {
+  auto r = record(1, kB);
+  r.http.emplace().request_head = std::make_shared<const std::string>(kHeadBytesMax + 1, 'x');
+  v1::Record proto;
+  encode(r, proto);
+  const auto after = decode(proto);
+  ASSERT_TRUE(after);
+  EXPECT_FALSE(after->http->request_head);
+}
+
+// An owner whose record contradicts itself loses that session's heal, never the stream of all its records.
+TEST(Codec, whatever_an_owner_holds_is_taken_by_its_peers) {
+  const auto sent = [](const SessionRecord& r) {
+    v1::Record proto;
+    encode(r, proto);
+    const auto after = decode(proto);
+    EXPECT_TRUE(after) << after.error().message;
+    return after ? *after : SessionRecord();
+  };
+  auto r = record(1, kB);
+  r.out_acked = 100, r.out_sent = 90;
+  EXPECT_EQ(sent(r).out_sent, 100u) << "what was acknowledged has been sent";
+  EXPECT_EQ(sent(r).out_acked, 100u);
+  r.fenced = true, r.fence = 8;
+  EXPECT_FALSE(sent(r).fenced) << "without timestamps there is no fence";
+  r.http.emplace().response_start = 9;
+  r.http->response_end = 8;
+  EXPECT_FALSE(sent(r).http);
+  r.http->response_end = 0;
+  for (std::uint64_t i = 1; i <= 10; ++i) {
+    Exchange& e = r.http->answered.emplace_back();
+    e.response_start = 10 * i;
+    e.response_end = 10 * i + 10;
+  }
+  ASSERT_EQ(sent(r).http->answered.size(), HttpState::kAnsweredMax);
+  EXPECT_EQ(sent(r).http->answered.front().response_start, 30u) << "the oldest are left out";
+  r.http->answered[7].response_end = 0;
+  EXPECT_EQ(sent(r).http->answered.size(), 2u) << "what lies before a gap cannot be finished";
+  r.http->answered.back().response_start = 0;
+  EXPECT_EQ(sent(r).http->answered.size(), 1u);
+}
+
+TEST(Codec, mutated_messages_never_crash) {
+  Random random(7);
+  for (int i = 0; i < 20000; ++i) {
+    v1::ToReceiver proto;
+    Batch batch{random() % 5, {}};
+    for (std::uint64_t n = random() % 3; n > 0; --n) batch.changes.emplace_back(random_record(random));
+    encode(ToReceiver(batch), proto);
+    std::string bytes = proto.SerializeAsString();
+    for (std::uint64_t n = 1 + random() % 4; n > 0 && !bytes.empty(); --n) {
+      const auto where = random() % bytes.size();
+      if (random() % 8 == 0) {
+        bytes.resize(where);
+      } else {
+        bytes[where] = static_cast<char>(random());
+      }
+    }
+    LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  }
+}
+
+}  // namespace
+}  // namespace suture::statesync::test
