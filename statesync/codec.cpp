@@ -167,9 +167,7 @@ void encode_batch(const Batch& batch, v1::Batch& out) {
     if (const auto* record = std::get_if<SessionRecord>(&change)) {
       encode(*record, *to.mutable_upsert());
     } else {
-      const auto& erase = std::get<Erase>(change);
-      encode_key(erase.key, *to.mutable_erase()->mutable_key());
-      to.mutable_erase()->set_session_id(erase.session_id);
+      encode_key(std::get<Erase>(change).key, *to.mutable_erase()->mutable_key());
     }
   }
 }
@@ -188,7 +186,7 @@ Result<ToReceiver> decode_batch(const v1::Batch& in) {
     } else if (change.has_erase()) {
       auto key = decode_key(change.erase().key());
       if (!key) return key.error();
-      batch.changes.emplace_back(Erase{*key, change.erase().session_id()});
+      batch.changes.emplace_back(Erase{*key});
     } else {
       return bad("a change that is neither upsert nor erase");
     }

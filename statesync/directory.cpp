@@ -64,7 +64,7 @@ Applied Directory::upsert_own(const SessionRecord& record, TimePoint now) {
 }
 
 bool Directory::erase_own(const suture_flow_key& key, std::uint64_t session_id) {
-  return erase_remote(options_.self, options_.incarnation, key, session_id);
+  return erase(key, [&](const SessionRecord& record) { return is_own(record) && record.session_id == session_id; });
 }
 
 Applied Directory::apply_remote(NodeId peer, Incarnation incarnation, SessionRecord record, TimePoint now) {
@@ -209,14 +209,15 @@ void Directory::publish(Entry& entry, bool owner_changed) {
   entry.in_map = set;
 }
 
-bool Directory::erase_remote(NodeId peer, Incarnation incarnation, const suture_flow_key& key,
-                             std::uint64_t session_id) {
+bool Directory::erase_remote(NodeId peer, Incarnation incarnation, const suture_flow_key& key) {
+  return erase(key,
+               [&](const SessionRecord& record) { return record.owner == peer && record.incarnation == incarnation; });
+}
+
+bool Directory::erase(const suture_flow_key& key, const std::function<bool(const SessionRecord&)>& is_it) {
   const auto it = entries_.find(key);
   if (it == entries_.end()) return false;
   Entry& entry = *it->second;
-  const auto is_it = [&](const SessionRecord& record) {
-    return record.owner == peer && record.incarnation == incarnation && record.session_id == session_id;
-  };
   if (entry.loser && is_it(entry.loser->record)) {
     if (is_own(entry.loser->record)) told_.erase(key);
     entry.loser.reset();
@@ -259,15 +260,15 @@ void Directory::snapshot_abort(NodeId peer) {
 
 std::size_t Directory::snapshot_end(NodeId peer, Incarnation incarnation) {
   in_snapshot_[to_int(peer)] = false;
-  std::vector<std::pair<suture_flow_key, std::uint64_t>> gone;
+  std::vector<suture_flow_key> gone;
   const auto unnamed = [&](const Entry& entry) {
     return entry.record.owner == peer && entry.record.incarnation == incarnation && entry.mark != marks_[to_int(peer)];
   };
   for (const auto& [key, entry] : entries_) {
     if (entry->loser && unnamed(*entry->loser)) entry->loser.reset();
-    if (unnamed(*entry)) gone.emplace_back(key, entry->record.session_id);
+    if (unnamed(*entry)) gone.push_back(key);
   }
-  for (const auto& [key, session_id] : gone) erase_remote(peer, incarnation, key, session_id);
+  for (const auto& key : gone) erase_remote(peer, incarnation, key);
   return gone.size();
 }
 

@@ -87,7 +87,8 @@ class Directory {
   // From `peer`'s stream. In a snapshot it may also speak for third nodes, and for our own former incarnations, whose
   // owners are not living here; then only what is newer than ours is taken.
   Applied apply_remote(NodeId peer, Incarnation incarnation, SessionRecord record, TimePoint now);
-  bool erase_remote(NodeId peer, Incarnation incarnation, const suture_flow_key& key, std::uint64_t session_id);
+  // Whichever session of that owner we hold. False: none.
+  bool erase_remote(NodeId peer, Incarnation incarnation, const suture_flow_key& key);
   // Between the two every record of the sender's own sessions is marked; those it did not name are removed at the end
   // (returns how many). A snapshot that was begun and not ended removes nothing.
   void snapshot_begin(NodeId peer);
@@ -131,6 +132,7 @@ class Directory {
 
   Applied count(Applied outcome);
   Applied place(SessionRecord record, TimePoint now);
+  bool erase(const suture_flow_key& key, const std::function<bool(const SessionRecord&)>& is_it);
   bool stands(const SessionRecord& a, const SessionRecord& b) const;
   void note_epoch(Entry& entry, const SessionRecord& record);
   void replace(Entry& entry, Entry next);

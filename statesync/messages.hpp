@@ -76,7 +76,6 @@ struct SnapshotEnd {};
 
 struct Erase {
   suture_flow_key key{};
-  std::uint64_t session_id = 0;
 };
 using Change = std::variant<SessionRecord, Erase>;
 

@@ -117,7 +117,7 @@ void Receiver::on_batch(Batch&& batch) {
       core_.directory.apply_remote(peer_.id, incarnation_, std::move(*record), now);
     } else {
       const auto& erase = std::get<Erase>(change);
-      core_.directory.erase_remote(peer_.id, incarnation_, erase.key, erase.session_id);
+      core_.directory.erase_remote(peer_.id, incarnation_, erase.key);
     }
   }
   applied_ = batch.seq;

@@ -56,7 +56,7 @@ void Replicator::mark_upsert(const suture_flow_key& key, bool fresh, TimePoint n
   dirty.erased = false;
 }
 
-void Replicator::mark_erase(const suture_flow_key& key, std::uint64_t session_id, TimePoint now) {
+void Replicator::mark_erase(const suture_flow_key& key, TimePoint now) {
   if (needs_snapshot_) return;
   const auto it = dirty_.find(key);
   if (it != dirty_.end() && it->second.known == Known::nothing) {
@@ -66,7 +66,6 @@ void Replicator::mark_erase(const suture_flow_key& key, std::uint64_t session_id
     return;
   }
   Dirty& dirty = make_dirty(key, now);
-  dirty.session_id = session_id;
   if (dirty.erased) return;
   dirty.erased = true;
   if (++tombstones_ > options_.tombstones_max) give_up();
@@ -139,7 +138,6 @@ void Replicator::take_back() {
       again.push_back({sent.key, last_ticket_});
       if (!inserted) continue;  // a later change is queued already and says it all
       dirty.erased = sent.erased;
-      dirty.session_id = sent.session_id;
       if (sent.erased) ++tombstones_;
     }
   }
@@ -192,7 +190,7 @@ std::optional<Batch> Replicator::next_batch(const Directory& directory) {
     dirty_.erase(it);
     if (dirty.erased) {
       --tombstones_;
-      batch.changes.emplace_back(Erase{queued.key, dirty.session_id});
+      batch.changes.emplace_back(Erase{queued.key});
       flight.bytes += kEraseBytes;
       counters_.erases.add();
     } else {
@@ -204,7 +202,7 @@ std::optional<Batch> Replicator::next_batch(const Directory& directory) {
       counters_.records.add();
     }
     if (flight.sent.empty() || dirty.since < flight.oldest) flight.oldest = dirty.since;
-    flight.sent.push_back({queued.key, dirty.erased, dirty.session_id});
+    flight.sent.push_back({queued.key, dirty.erased});
   }
   if (batch.changes.empty()) return std::nullopt;
   batch.seq = flight.seq = next_seq_++;

@@ -38,7 +38,7 @@ class Replicator {
 
   // Our own session has a new state; `fresh`: it (this session_id) was unknown to the directory until now.
   void mark_upsert(const suture_flow_key& key, bool fresh, TimePoint now);
-  void mark_erase(const suture_flow_key& key, std::uint64_t session_id, TimePoint now);
+  void mark_erase(const suture_flow_key& key, TimePoint now);
 
   // A stream is up: `incarnation` is the peer's, `resume_from` its last applied batch. Resumes if that is ours to
   // resume from, else takes a snapshot of `directory`: everything but the peer's own living sessions.
@@ -81,7 +81,6 @@ class Replicator {
   struct Dirty {
     Known known = Known::something;
     bool erased = false;
-    std::uint64_t session_id = 0;  // the one to erase
     TimePoint since{};
     std::uint64_t ticket = 0;
   };
@@ -92,7 +91,6 @@ class Replicator {
   struct Sent {
     suture_flow_key key{};
     bool erased = false;
-    std::uint64_t session_id = 0;
   };
   struct InFlight {
     std::uint64_t seq = 0;

@@ -160,7 +160,7 @@ void StateSync::Impl::apply(QueuedRecord&& change) {
   // The same client port again, before the end of the former session was told: the peers must not keep the former.
   const SessionRecord* former = core_.directory.find_own(key);
   if (former && former->session_id != record.session_id) {
-    for (auto& [id, peer] : peers_) peer.sender.replicator().mark_erase(key, former->session_id, now);
+    for (auto& [id, peer] : peers_) peer.sender.replicator().mark_erase(key, now);
   }
   const Applied applied = core_.directory.upsert_own(record, now);
   if (applied == Applied::stored || applied == Applied::stored_new) {
@@ -201,7 +201,7 @@ void StateSync::Impl::forget_own(const suture_flow_key& key) {
 
 void StateSync::Impl::erase_own(const suture_flow_key& key, std::uint64_t session_id, TimePoint now) {
   if (!core_.directory.erase_own(key, session_id)) return;
-  for (auto& [id, peer] : peers_) peer.sender.replicator().mark_erase(key, session_id, now);
+  for (auto& [id, peer] : peers_) peer.sender.replicator().mark_erase(key, now);
 }
 
 void StateSync::Impl::erase_ended(TimePoint now) {

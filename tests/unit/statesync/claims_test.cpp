@@ -106,7 +106,7 @@ TEST_F(ClaimsTest, an_adopted_session_replaces_the_dead_owners_record_and_stays_
   EXPECT_TRUE(told.empty()) << "not worth a freeze";
   EXPECT_EQ(own(claim(1, kA, 1, 100, 1)), Applied::stored);
   // It releases the session: the end of its session is not the end of ours.
-  directory.erase_remote(kB, 100, key(1), 7);
+  directory.erase_remote(kB, 100, key(1));
   EXPECT_EQ(owner(1), 1u);
   EXPECT_EQ(directory.applied(Applied::lower_claim).value(), 1u);
 }
@@ -122,7 +122,7 @@ TEST_F(ClaimsTest, a_claimed_session_takes_the_dead_owners_record_with_it) {
   remote(claim(2, kB, 0));
   remote(claim(2, kC, 1, 50));
   directory.node_living(kB, 100, at(20));
-  directory.erase_remote(kC, 100, key(2), 1);
+  directory.erase_remote(kC, 100, key(2));
   EXPECT_EQ(owner(2), 2u);
 }
 
@@ -163,7 +163,7 @@ TEST_F(ClaimsTest, an_owner_that_saw_its_own_echo_takes_the_flow_back) {
 TEST_F(ClaimsTest, our_own_stands_again_when_the_claimant_gives_up) {
   own(claim(1, kA, 0));
   remote(claim(1, kB, 1, 50));
-  directory.erase_remote(kB, 100, key(1), 1);
+  directory.erase_remote(kB, 100, key(1));
   EXPECT_EQ(owner(1), 1u);
   EXPECT_EQ(restored, std::vector{1u}) << "peers get the present state";
   remote(claim(1, kB, 1, 50));
@@ -211,11 +211,11 @@ TEST_F(ClaimsTest, epochs_from_the_future_are_refused) {
 
 TEST_F(ClaimsTest, only_flows_of_the_dead_are_told_to_change_owner) {
   remote(claim(1, kB, 0)), remote(claim(2, kB, 0)), remote(claim(3, kC, 0));
-  directory.erase_remote(kC, 100, key(3), 1);
+  directory.erase_remote(kC, 100, key(3));
   EXPECT_TRUE(changed.empty()) << "an everyday end";
   directory.node_not_living(kB, at(10));
   remote(claim(1, kC, 1, 50));
-  directory.erase_remote(kB, 100, key(2), 1);
+  directory.erase_remote(kB, 100, key(2));
   EXPECT_EQ(changed, (decltype(changed){{1, 3}, {2, std::nullopt}}));
 }
 

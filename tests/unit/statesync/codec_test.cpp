@@ -201,7 +201,7 @@ TEST(Codec, impossible_values_are_errors) {
 }
 
 TEST(Codec, one_bad_change_refuses_the_whole_batch) {
-  Batch batch{1, {record(1, kB), Erase{key(2), 3}}};
+  Batch batch{1, {record(1, kB), Erase{key(2)}}};
   v1::ToReceiver proto;
   encode(ToReceiver(batch), proto);
   ASSERT_TRUE(decode(proto));

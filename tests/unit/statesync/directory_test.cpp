@@ -29,7 +29,7 @@ TEST_F(DirectoryTest, foreign_records_are_in_the_owner_map_and_own_ones_are_not)
   EXPECT_EQ(map.at(1), std::pair(2u, 100u));
   EXPECT_FALSE(map.at(2));
   EXPECT_EQ(directory.size_of(kB), 1u);
-  EXPECT_TRUE(directory.erase_remote(kB, 100, key(1), 1));
+  EXPECT_TRUE(directory.erase_remote(kB, 100, key(1)));
   EXPECT_FALSE(map.at(1));
   EXPECT_EQ(directory.size_of(kB), 0u);
 }
@@ -75,7 +75,7 @@ TEST_F(DirectoryTest, order_of_arrival_does_not_matter) {
   remote(kC, record(2, kC));
   remote(kB, record(2, kB));
   EXPECT_EQ(owner(2), 3u);
-  directory.erase_remote(kC, 100, key(1), 1);
+  directory.erase_remote(kC, 100, key(1));
   EXPECT_EQ(owner(1), 2u) << "the loser comes back";
   EXPECT_EQ(map.at(1), std::pair(2u, 100u));
 }
@@ -146,12 +146,17 @@ TEST_F(DirectoryTest, is_bounded_and_survives_a_full_map) {
   EXPECT_TRUE(map.at(2)) << "tried again at the next state";
 }
 
-TEST_F(DirectoryTest, an_erase_of_an_older_session_does_not_touch_the_newer) {
+TEST_F(DirectoryTest, only_the_owner_erases_and_of_our_own_only_the_session_that_is_meant) {
   remote(kB, record(1, kB, 100, 8));
-  EXPECT_FALSE(directory.erase_remote(kB, 100, key(1), 7));
-  EXPECT_FALSE(directory.erase_remote(kC, 100, key(1), 8));
+  EXPECT_FALSE(directory.erase_remote(kB, 99, key(1)));
+  EXPECT_FALSE(directory.erase_remote(kC, 100, key(1)));
   EXPECT_FALSE(directory.erase_own(key(1), 8));
   EXPECT_EQ(owner(1), 2u);
+  EXPECT_TRUE(directory.erase_remote(kB, 100, key(1)));
+  EXPECT_FALSE(directory.find(key(1)));
+  directory.upsert_own(record(2, kA, 100, 9), at(0));
+  EXPECT_FALSE(directory.erase_own(key(2), 8)) << "two workers' queues: the end of the former session comes last";
+  EXPECT_TRUE(directory.erase_own(key(2), 9));
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ class ReplicatorTest : public ::testing::Test {
   }
   void erase(std::uint16_t port) {
     ASSERT_TRUE(directory.erase_own(key(port), 1));
-    replicator.mark_erase(key(port), 1, at(0));
+    replicator.mark_erase(key(port), at(0));
   }
   // "+port" for a state, "-port" for an end.
   static std::multiset<int> changes(const Batch& batch) {
@@ -45,6 +45,26 @@ class ReplicatorTest : public ::testing::Test {
   }
   using Set = std::multiset<int>;
 };
+
+// A node cut off that left a session, claimed it again and left it again: the peer still has the first.
+TEST_F(ReplicatorTest, ends_that_wait_for_one_flow_erase_whatever_session_of_it_the_peer_has) {
+  connect_empty();
+  upsert(1);
+  ASSERT_EQ(next(), Set{1});
+  Directory peer{{.self = kB, .incarnation = 7}, map};
+  peer.apply_remote(kA, 100, *directory.find(key(1)), at(0));
+  erase(1);
+  auto again = record(1, kA, 100, 2);
+  again.epoch = 2;
+  replicator.mark_upsert(key(1), directory.upsert_own(again, at(1)) == Applied::stored_new, at(1));
+  ASSERT_TRUE(directory.erase_own(key(1), 2));
+  replicator.mark_erase(key(1), at(2));
+  const auto batch = replicator.next_batch(directory);
+  ASSERT_TRUE(batch);
+  ASSERT_EQ(changes(*batch), Set{-1});
+  EXPECT_TRUE(peer.erase_remote(kA, 100, std::get<Erase>(batch->changes[0]).key));
+  EXPECT_EQ(peer.size(), 0u);
+}
 
 TEST_F(ReplicatorTest, sends_only_the_latest_state_and_never_what_came_and_went) {
   connect_empty();
