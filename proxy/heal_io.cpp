@@ -49,6 +49,10 @@ healing::ClaimContext NodeHealWorld::situation(const SessionRecord& record, Time
   return out;
 }
 
+std::optional<Millis> NodeHealWorld::owner_dead_for(const SessionRecord& record, TimePoint now) const {
+  return sync_.directory().dead_for(record.owner, record.incarnation, now);
+}
+
 const SessionRecord* NodeHealWorld::record(const suture_flow_key& key) const {
   return sync_.directory().find(key);
 }

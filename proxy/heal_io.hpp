@@ -54,6 +54,7 @@ class NodeHealWorld final : public healing::HealWorld {
   void discard(int fd) override;
   void freeze(const suture_flow_key& key) override;
   void thaw(const suture_flow_key& key, std::optional<Epoch> claimed_again) override;
+  std::optional<Millis> owner_dead_for(const SessionRecord& record, TimePoint now) const override;
   void release(const suture_flow_key& key, bool erase_record) override;
   void forget_own(const suture_flow_key& key) override;
   void end_record(const suture_flow_key& key) override { sync_.end_session(key); }

@@ -412,6 +412,7 @@ pages::NodeView Node::view() const {
 }
 
 int Node::run() {
+  prefer_this_thread();
   io_.run();
   finish();
   return exit_code_;

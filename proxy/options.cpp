@@ -73,6 +73,7 @@ healing::Healer::Options healer_options(const config::Config& config, Incarnatio
   out.claim.tries = config.healing.tries;
   out.claim.first_timeout = Millis{config.healing.first_timeout_ms};
   out.claim.lease = lease(config);
+  out.end_grace = Millis{config.healing.end_grace_ms};
   out.claim.session_timeout = Millis{config.timeouts.tcp_idle_ms};
   out.mss_max4 = mss_clamp(config, false);
   out.mss_max6 = mss_clamp(config, true);

@@ -54,4 +54,9 @@ std::vector<std::string> set_limits() {
   return notes;
 }
 
+void prefer_this_thread() {
+  constexpr int kControlNice = -10;
+  (void)::setpriority(PRIO_PROCESS, 0, kControlNice);  // of the calling thread only: setpriority(2), NOTES
+}
+
 }  // namespace suture

@@ -17,4 +17,8 @@ Result<void> check_capabilities(bool privileged_ports);
 // descriptors as allowed. Nothing here is fatal; returns what an operator should know.
 std::vector<std::string> set_limits();
 
+// The calling thread before others of the machine, where we may (CAP_SYS_NICE): a control thread that waits its turn
+// for a quarter of a second is dead to its peers. Threads that it starts later inherit this.
+void prefer_this_thread();
+
 }  // namespace suture

@@ -1,6 +1,7 @@
 #include <statesync/directory.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <string>
 #include <tuple>
@@ -53,6 +54,13 @@ Applied Directory::count(Applied outcome) {
 
 bool Directory::living(NodeId node, Incarnation incarnation) const {
   return incarnation != 0 && living_[to_int(node)] == incarnation;
+}
+
+std::optional<Millis> Directory::dead_for(NodeId node, Incarnation incarnation, TimePoint now) const {
+  if (living(node, incarnation)) return std::nullopt;
+  const auto since = dead_since_.find({node, incarnation});
+  if (living_[to_int(node)] != 0 || since == dead_since_.end()) return Millis::max();
+  return std::chrono::duration_cast<Millis>(now - since->second);
 }
 
 bool Directory::is_own(const SessionRecord& record) const {

@@ -99,6 +99,8 @@ class Directory {
   void node_living(NodeId node, Incarnation incarnation, TimePoint now);
   void node_not_living(NodeId node, TimePoint now);
   bool living(NodeId node, Incarnation incarnation) const;
+  // Absent: it lives. max(): another incarnation of it does.
+  std::optional<Millis> dead_for(NodeId node, Incarnation incarnation, TimePoint now) const;
   // Removes the records of owners that have not been living for `after`. Returns how many.
   std::size_t forget_dead(TimePoint now, Millis after);
 

@@ -1,5 +1,8 @@
 #include <statesync/liveness_socket.hpp>
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 
@@ -15,6 +18,7 @@ using boost::system::error_code;
 constexpr std::size_t kReadsPerTurn = 512;
 // At a stall the kernel holds what came meanwhile: a few seconds of every peer's beats.
 constexpr int kReceiveBufferBytes = 1 << 20;
+constexpr int kTrafficClass = 0xc0;  // CS6, network control (RFC 4594 section 3.2), as for BFD
 
 }  // namespace
 
@@ -32,6 +36,12 @@ Result<void> LivenessSocket::open(const boost::asio::ip::address& underlay, std:
   if (socket->udp.open(local.protocol(), ec); ec) return failed("cannot open for", ec);
   if (underlay.is_v6()) socket->udp.set_option(boost::asio::ip::v6_only(true), ec);
   socket->udp.set_option(boost::asio::socket_base::receive_buffer_size(kReceiveBufferBytes), ec);  // best effort
+  // Best effort: a queue on the way that drops beats makes a dead node of a busy one.
+  if (underlay.is_v6()) {
+    ::setsockopt(socket->udp.native_handle(), IPPROTO_IPV6, IPV6_TCLASS, &kTrafficClass, sizeof kTrafficClass);
+  } else {
+    ::setsockopt(socket->udp.native_handle(), IPPROTO_IP, IP_TOS, &kTrafficClass, sizeof kTrafficClass);
+  }
   if (socket->udp.bind(local, ec); ec) return failed("cannot bind", ec);
   if (socket->udp.non_blocking(true, ec); ec) return failed("cannot configure", ec);
   sockets_[underlay.is_v6() ? 1 : 0] = socket;

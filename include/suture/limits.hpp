@@ -24,6 +24,9 @@ inline constexpr unsigned descriptors_reserved = 64;
 // far more often gone than thinking, and `tcp_idle_ms` (an hour) is meant for connections that both sides want.
 inline constexpr std::chrono::milliseconds half_closed_idle = 5min;
 
+// A session's record is sent again after so many bytes, either way.
+inline constexpr std::uint64_t record_step_bytes = 1 << 20;
+
 // Records in one batch message: about 64 kB, well below gRPC's 4 MB, small enough to interleave with acks.
 inline constexpr std::size_t batch_records_max = 256;
 // Batches sent and not yet acknowledged, per peer. Beyond it the peer's dirty set waits (it coalesces by session).

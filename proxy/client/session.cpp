@@ -5,13 +5,13 @@
 
 #include <sys/epoll.h>
 #include <proxy/client/http_position.hpp>
+#include <suture/limits.hpp>
 #include <suture/log.hpp>
 
 namespace suture {
 namespace {
 
 // Coarse positions inside a body (DESIGN.md idea 1).
-constexpr std::uint64_t kPublishBytes = 1 << 20;
 constexpr auto kPublishInterval = std::chrono::seconds(1);
 
 }  // namespace
@@ -81,7 +81,7 @@ IoResult Session::read_client(std::span<char> buffer) {
 
 bool Session::write_client(std::string_view first, std::string_view second) {
   const std::size_t size = first.size() + second.size();
-  const bool due = record_.out_sent + size - published_out_ >= kPublishBytes;
+  const bool due = record_.out_sent + size - published_out_ >= limits::record_step_bytes;
   // Before these bytes count: they are in no queue yet, and would seem acknowledged. A probe above what the client has
   // would reach its application (PROTOCOL.md).
   if (due) refresh_acked();
@@ -195,7 +195,7 @@ void Session::refresh_acked() {
 }
 
 void Session::publish_progress() {
-  if (record_.in_known - published_in_ < kPublishBytes) return;
+  if (record_.in_known - published_in_ < limits::record_step_bytes) return;
   refresh_acked();
   publish();
 }

@@ -91,6 +91,7 @@ struct Healing {
   std::uint32_t lease_ms = 0;  // PROTOCOL.md, egress rule 4; 0: midway between heartbeat limit and dead interval
   NoFence no_fence = NoFence::available;
   std::uint32_t first_timeout_ms = 200;  // of a probe or fence; doubles with each try
+  std::uint32_t end_grace_ms = 1000;     // from an owner's death until sessions that can only be ended are
   std::uint32_t tries = 3;
   std::uint32_t probe_per_second = 20000;  // after a node's death
 };

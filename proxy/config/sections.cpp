@@ -193,6 +193,7 @@ void read_healing(Section section, Healing& out) {
   section.number("lease_ms", out.lease_ms, 0, 60'000, "milliseconds (0: chosen)");
   section.choice<NoFence>("no_fence", out.no_fence, {{"available", NoFence::available}, {"safe", NoFence::safe}});
   section.number("first_timeout_ms", out.first_timeout_ms, 10, 60'000, ms);
+  section.number("end_grace_ms", out.end_grace_ms, 0, 600'000, ms);
   section.number("tries", out.tries, 1, 10, "tries");
   section.number("probe_per_second", out.probe_per_second, 1, 10'000'000, "probes per second");
   section.finish();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include <suture/limits.hpp>
+
 #include "proxy/client/heal_reasons.hpp"
 #include "proxy/client/replay_rule.hpp"
 
@@ -182,6 +184,23 @@ Resumption plan_healing(const SessionRecord& record, const ProofFacts& proof) {
             0,
             true};
   return Ladder(record, proof).take();
+}
+
+bool ends_as_known(const SessionRecord& record) {
+  const auto ends_at = [&](std::uint64_t cursor) {
+    ProofFacts proof;
+    proof.cursor = cursor;
+    proof.received = proof.client_sent = record.in_known;
+    proof.fenced = true;
+    const ResumeRung rung = plan_healing(record, proof).rung;
+    return rung == ResumeRung::refuse || rung == ResumeRung::reset;
+  };
+  if (!ends_at(record.out_acked) || !ends_at(record.out_sent)) return false;
+  if (!record.http) return true;
+  const HttpState& http = *record.http;
+  const bool may_have_all = http.response_end <= record.out_sent + limits::record_step_bytes;
+  return ends_at(http.response_start) && ends_at(http.response_head_end) &&
+         !(may_have_all && !ends_at(http.response_end));
 }
 
 }  // namespace suture::healing

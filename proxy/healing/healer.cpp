@@ -72,7 +72,7 @@ void Healer::on_gated(const suture_flow_key& key, TimePoint now) {
 bool Healer::probe(const suture_flow_key& key, TimePoint now) {
   const SessionRecord* record = world_.record(key);
   if (record == nullptr || world_.is_own(*record) || world_.situation(*record, now).owner_living) return false;
-  if (!has_claim(key)) send_probe(*record, now);
+  if (!has_claim(key) && !waits_for_owner(*record, now)) send_probe(*record, now);
   return true;
 }
 
@@ -177,8 +177,17 @@ Healer::Entry* Healer::open_claim(const suture_flow_key& key, TimePoint now) {
     return refresh(*it->second, now) ? it->second.get() : nullptr;
   }
   const SessionRecord* record = world_.record(key);
-  if (record == nullptr || world_.is_own(*record)) return nullptr;
+  if (record == nullptr || world_.is_own(*record) || waits_for_owner(*record, now)) return nullptr;
   return open(Claim::claimant(options_.self, *record, options_.claim), *record, false, now);
+}
+
+// Where a claim could only end the session, its end waits a little: an owner that merely seemed dead (a machine that
+// stood still for a moment, a path that was cut) takes it up again, and nothing was lost.
+bool Healer::waits_for_owner(const SessionRecord& record, TimePoint now) {
+  const auto dead_for = world_.owner_dead_for(record, now);
+  if (!dead_for || *dead_for >= options_.end_grace || !ends_as_known(record)) return false;
+  metrics_.ends_put_off.add();
+  return true;
 }
 
 Healer::Entry* Healer::open_owner(const SessionRecord& own, TimePoint now) {

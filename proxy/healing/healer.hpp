@@ -37,6 +37,8 @@ class HealWorld {
   virtual const SessionRecord* own_record(const suture_flow_key& key) const = 0;  // of a session of this process
   virtual bool is_own(const SessionRecord& record) const = 0;
   virtual Epoch claim_epoch(const suture_flow_key& key) const = 0;  // one more than any that is known
+  // For how long its owner has not been living here; absent: it lives. max(): it cannot come back (a new incarnation).
+  virtual std::optional<Millis> owner_dead_for(const SessionRecord& record, TimePoint now) const = 0;
   virtual std::uint32_t random() = 0;
 
   // Kernel. Failures of send, forward and inject are counted by the implementation; TCP repairs what is lost.
@@ -66,6 +68,7 @@ class Healer {
     Incarnation incarnation = 0;
     ClaimOptions claim;
     std::size_t claims_max = limits::claims_max;
+    Millis end_grace{1000};                    // see waits_for_owner()
     std::uint16_t mss_max4 = 0, mss_max6 = 0;  // RebuildSpec::mss_max
   };
   Healer(const Options& options, HealWorld& world) : options_(options), world_(world) {}
@@ -119,6 +122,7 @@ class Healer {
   Entry* open_claim(const suture_flow_key& key, TimePoint now);
   Entry* open_owner(const SessionRecord& own, TimePoint now);
   Entry* open(Claim claim, const SessionRecord& record, bool ours, TimePoint now);
+  bool waits_for_owner(const SessionRecord& record, TimePoint now);
   void sweep(TimePoint now);
   void remind(TimePoint now);
   bool refresh(Entry& entry, TimePoint now);

@@ -17,6 +17,7 @@ from labkit import procs  # noqa: E402
 PR_SET_CHILD_SUBREAPER = 36
 EXIT_SECONDS = 60
 LEFT_OVER_SECONDS = 20
+PEER_GAUGES = ("suture_peer_up", "suture_peer_synced", "suture_peer_hint_ok", "suture_peer_caught_up")
 
 
 def pytest_sessionstart(session):
@@ -154,3 +155,27 @@ def settle(lab):
             lab.ok("start", pop["name"])
     for client, pop in (("client1", "pop1"), ("client2", "pop3")):
         lab.ok("switch", client, pop)
+    # A PoP that started before its peers has announced without them.
+    for pop in status["pops"]:
+        for peer in status["pops"]:
+            if peer is not pop:
+                wait_until(lambda at=pop["name"], of=peer["name"][3:]: met(lab, at, of), 30, what=f"{pop['name']} knows {peer['name']}")
+
+
+def met(lab, pop, peer):
+    return all(lab.metric(pop, name, peer=peer) == 1 for name in PEER_GAUGES)
+
+
+LOG_LINES = 25
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """A failure shows what each PoP logged since its test began: a lab on a CI machine is gone when one looks."""
+    lab = item.funcargs.get("session_lab") if hasattr(item, "funcargs") else None
+    report = (yield).get_result()
+    if lab is None or not report.failed or not lab.state.exists():
+        return
+    for pop in lab.state.topology().pops():
+        lines = lab.log(pop.name).splitlines()
+        report.sections.append((f"{pop.name}: the last {LOG_LINES} lines of its log", "\n".join(lines[-LOG_LINES:])))

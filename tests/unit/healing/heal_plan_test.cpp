@@ -27,6 +27,28 @@ TEST(HealPlan, NothingToGoOnWith) {
   });
 }
 
+TEST(HealPlan, WhatEndsWhereverTheClientStands) {
+  SessionRecord tcp;
+  tcp.mode = SessionMode::tcp;
+  EXPECT_TRUE(ends_as_known(tcp));
+  SessionRecord upgraded = response();
+  upgraded.http->phase = HttpPhase::upgraded;
+  EXPECT_TRUE(ends_as_known(upgraded));
+  SessionRecord upload = waiting();
+  upload.http->method = "POST";
+  EXPECT_TRUE(ends_as_known(upload));
+  EXPECT_FALSE(ends_as_known(waiting()));
+  EXPECT_FALSE(ends_as_known(idle()));
+  EXPECT_FALSE(ends_as_known(response()));
+  SessionRecord plain = response();
+  plain.http->etag.clear();
+  EXPECT_FALSE(ends_as_known(plain)) << "the client may have nothing of the response yet";
+  plain.out_acked = plain.out_sent = plain.http->response_head_end + 1;
+  EXPECT_FALSE(ends_as_known(plain)) << "or all of it, and the record does not know yet";
+  plain.http->response_end += 2 << 20;
+  EXPECT_TRUE(ends_as_known(plain));
+}
+
 TEST(HealPlan, BetweenExchanges) {
   SessionRecord fresh = waiting();
   fresh.in_known = 0;

@@ -22,6 +22,7 @@ constexpr std::uint32_t kFormerClock = 900'000;
 struct FakeWorld final : HealWorld {
   std::optional<SessionRecord> theirs, own;
   bool owner_living = false, adopts = true, map_full = false;
+  Millis dead_for = Millis::max();
   int rebuild_errno = 0;
   TimePoint now{Millis{1'000'000}};
   std::uint32_t clock = kFormerClock;
@@ -47,6 +48,9 @@ struct FakeWorld final : HealWorld {
   const SessionRecord* own_record(const suture_flow_key&) const override { return own ? &*own : nullptr; }
   bool is_own(const SessionRecord& record) const override { return record.owner == NodeId{1}; }
   Epoch claim_epoch(const suture_flow_key&) const override { return 8; }
+  std::optional<Millis> owner_dead_for(const SessionRecord&, TimePoint) const override {
+    return owner_living ? std::nullopt : std::optional(dead_for);
+  }
   std::uint32_t random() override { return 42; }
 
   void send(std::span<const std::uint8_t> packet) override { sent.push_back(*parse_segment(packet)); }
@@ -155,6 +159,26 @@ TEST_F(HealerTest, AStrayIsFencedAndTheAnswerMakesASocketBeforeTheSessionMayWrit
   EXPECT_EQ(world.rebuilt[0].in_seq, to_seq(kIrs, 100));
   EXPECT_GT(seq_diff(world.rebuilt[0].tsval, fence()), 0);
   EXPECT_EQ(world.rebuilt[0].tsval % 2, 0U);
+}
+
+TEST_F(HealerTest, WhatCanOnlyBeEndedWaitsUntilItsOwnerIsDeadForCertain) {
+  world.theirs->mode = SessionMode::tcp;
+  world.theirs->http.reset();
+  world.dead_for = Millis{999};
+  hear({.payload = "bytes"});
+  EXPECT_TRUE(healer.probe(world.theirs->facts.key, world.now)) << "to be asked again";
+  EXPECT_TRUE(world.sent.empty());
+  EXPECT_FALSE(healer.has_claim(world.theirs->facts.key)) << "if the owner is back, its packets are forwarded";
+  EXPECT_EQ(healer.metrics().ends_put_off.value(), 2U);
+  world.dead_for = Millis{1000};
+  hear({.payload = "bytes"});
+  EXPECT_TRUE(healer.has_claim(world.theirs->facts.key));
+}
+
+TEST_F(HealerTest, WhatCanGoOnDoesNotWait) {
+  world.dead_for = Millis{0};
+  hear({.payload = "GET"});
+  EXPECT_TRUE(healer.has_claim(world.theirs->facts.key));
 }
 
 TEST_F(HealerTest, AnAnswerWithoutOurEchoProvesNothing) {

@@ -146,6 +146,19 @@ TEST_F(DirectoryTest, is_bounded_and_survives_a_full_map) {
   EXPECT_TRUE(map.at(2)) << "tried again at the next state";
 }
 
+TEST_F(DirectoryTest, says_for_how_long_an_owner_has_been_dead) {
+  directory.node_living(kB, 100, at(0));
+  EXPECT_FALSE(directory.dead_for(kB, 100, at(1)));
+  directory.node_not_living(kB, at(10));
+  EXPECT_EQ(directory.dead_for(kB, 100, at(30)), Millis{20});
+  directory.node_living(kB, 100, at(40));
+  EXPECT_FALSE(directory.dead_for(kB, 100, at(40)));
+  directory.node_not_living(kB, at(50));
+  EXPECT_EQ(directory.dead_for(kB, 100, at(60)), Millis{10}) << "of this death";
+  directory.node_living(kB, 101, at(70));
+  EXPECT_EQ(directory.dead_for(kB, 100, at(70)), Millis::max()) << "it does not come back";
+}
+
 TEST_F(DirectoryTest, only_the_owner_erases_and_of_our_own_only_the_session_that_is_meant) {
   remote(kB, record(1, kB, 100, 8));
   EXPECT_FALSE(directory.erase_remote(kB, 99, key(1)));
