@@ -199,7 +199,9 @@ Result<void> Node::start_workers() {
     if (auto ok = worker->open(); !ok) return ok;
     ticks.emplace_back([worker] { return worker->ticks(); });
   }
-  heartbeat_ = std::make_unique<Heartbeat>(std::move(ticks), Millis{config_.datapath.heartbeat_limit_ms});
+  heartbeat_ = std::make_unique<Heartbeat>(
+      std::move(ticks), [this] { return sync_->caught_up_all_alive(); },
+      Heartbeat::Options{.limit = Millis{config_.datapath.heartbeat_limit_ms}});
   heartbeat_->register_metrics(metrics_);
   tickers_.push_back(std::make_unique<Ticker>(io_, heartbeat_->interval(), [this](TimePoint now) {
     if (!heartbeat_->due(now)) return;

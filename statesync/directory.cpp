@@ -20,9 +20,12 @@ bool same_owner(const SessionRecord& a, const SessionRecord& b) {
 bool newer(const SessionRecord& a, const SessionRecord& b) {
   if (a.session_id != b.session_id) return a.session_id > b.session_id;
   if (a.fenced && b.fenced && a.fence != b.fence) return seq_before(b.fence, a.fence);  // renewed
-  const auto exchanges = [](const SessionRecord& r) { return r.http ? r.http->exchanges : 0; };
-  return std::tie(a.epoch, a.in_known, a.out_sent) > std::tie(b.epoch, b.in_known, b.out_sent) ||
-         exchanges(a) > exchanges(b);
+  // Each grows while those before it stay.
+  const auto progress = [](const SessionRecord& r) {
+    return std::tuple(r.epoch, r.http ? r.http->exchanges : 0, r.http ? r.http->phase : HttpPhase::idle, r.in_known,
+                      r.out_sent, r.out_acked);
+  };
+  return progress(a) > progress(b);
 }
 
 }  // namespace

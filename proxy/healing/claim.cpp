@@ -58,7 +58,8 @@ Outcome Claim::on_tick(const ClaimContext& context) {
 
 Outcome Claim::on_owner_living(const ClaimContext& context) {
   Outcome out;
-  if (state_ == FlowState::probing && !was_owner_ && !in_force_) give_up(out, GiveUpReason::owner_living, context);
+  if (state_ == FlowState::probing && !was_owner_ && !in_force_)
+    give_up(out, GiveUpReason::owner_living, context, facts_.owner);
   return out;
 }
 
@@ -98,7 +99,7 @@ Outcome Claim::on_claimed(const SessionRecord& theirs, const ClaimContext& conte
   facts_ = facts_of(theirs);
   if (!active) return out;
   if (context.living[to_int(theirs.owner)]) {
-    give_up(out, GiveUpReason::superseded, context);
+    give_up(out, GiveUpReason::superseded, context, theirs.owner);
   } else {
     begin_probing(out, context);
   }

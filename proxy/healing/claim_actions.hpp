@@ -3,6 +3,7 @@
 
 #include <bitset>
 #include <cstdint>
+#include <optional>
 #include <variant>
 
 #include <boost/container/static_vector.hpp>
@@ -105,6 +106,7 @@ struct Release {};    // the session ends without a segment; drop what is held
 struct EndRecord {};  // the client is gone: erase the record everywhere
 struct GiveUp {
   GiveUpReason reason{};
+  std::optional<NodeId> served_by;  // what is held belongs to this living node
 };
 }  // namespace action
 using Action = std::variant<action::Send, action::Proven, action::Freeze, action::Thaw, action::Release,

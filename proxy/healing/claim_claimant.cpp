@@ -29,7 +29,7 @@ Outcome Claim::start(const ClaimContext& context) {
   if (context.clocks_apart) {
     give_up(out, GiveUpReason::clocks_apart, context);
   } else if (context.owner_living) {
-    give_up(out, GiveUpReason::owner_living, context);
+    give_up(out, GiveUpReason::owner_living, context, facts_.owner);
   } else {
     begin_probing(out, context);
   }
@@ -52,14 +52,14 @@ Outcome Claim::stray(const Segment& segment, const ClaimContext& context) {
   }
   if (const auto node = rival(segment, context)) {
     forward(out, *node);
-    give_up(out, GiveUpReason::superseded, context);
+    give_up(out, GiveUpReason::superseded, context, *node);
     return out;
   }
   // An earlier fence of ours is in force (given up, or its rebuild failed): the record's owner can serve nobody.
   in_force_ = fenced_for_us(segment, context);
   if (context.owner_living && !in_force_) {
     forward(out, facts_.owner);
-    give_up(out, GiveUpReason::owner_living, context);
+    give_up(out, GiveUpReason::owner_living, context, facts_.owner);
     return out;
   }
   if (plausible(segment) && known_echo(segment, context)) {
@@ -115,7 +115,7 @@ Outcome Claim::probe_answer(const Segment& segment, const ClaimContext& context)
   out.packet = PacketVerdict::drop;
   if (const auto node = rival(segment, context)) {
     forward(out, *node);
-    give_up(out, GiveUpReason::superseded, context);
+    give_up(out, GiveUpReason::superseded, context, *node);
     return out;
   }
   if (!plausible(segment)) return out;
@@ -126,7 +126,7 @@ Outcome Claim::probe_answer(const Segment& segment, const ClaimContext& context)
   }
   if (context.owner_living && !was_owner_ && !fenced_for_us(segment, context)) {  // it was forged
     forward(out, facts_.owner);
-    give_up(out, GiveUpReason::owner_living, context);
+    give_up(out, GiveUpReason::owner_living, context, facts_.owner);
     return out;
   }
   note(segment);
@@ -208,7 +208,7 @@ Outcome Claim::fence_answer(const Segment& segment, const ClaimContext& context)
   const bool above = seq_before(fence_, echo);  // somebody fenced above us: ours can never be accepted
   if (const auto node = rival(segment, context); above && node) {
     forward(out, *node);
-    give_up(out, GiveUpReason::superseded, context);
+    give_up(out, GiveUpReason::superseded, context, *node);
     return out;
   }
   if (!pure_ack(segment) && !known_echo(segment, context)) return out;
@@ -280,7 +280,7 @@ Outcome Claim::try_again(const ClaimContext& context) {
   const bool probing = state_ == FlowState::probing;
   if (probing && context.owner_living && !in_force_ &&
       !was_owner_) {  // once a fence is out it may be in force: then we go on
-    give_up(out, GiveUpReason::owner_living, context);
+    give_up(out, GiveUpReason::owner_living, context, facts_.owner);
     return out;
   }
   if (probing && !fenceable()) {
@@ -311,8 +311,8 @@ void Claim::send_again(Outcome& out, const ClaimContext& context) {
   }
 }
 
-void Claim::give_up(Outcome& out, GiveUpReason reason, const ClaimContext& context) {
-  out.actions.push_back(action::GiveUp{reason});
+void Claim::give_up(Outcome& out, GiveUpReason reason, const ClaimContext& context, std::optional<NodeId> served_by) {
+  out.actions.push_back(action::GiveUp{reason, served_by});
   state_ = was_owner_ ? FlowState::frozen : FlowState::none;
   deadline_ = was_owner_ ? context.now + options_.announce_timeout : TimePoint::max();
   in_force_ = false;

@@ -392,10 +392,8 @@ void Healer::carry_out(Entry& entry, const action::GiveUp& give_up, TimePoint no
   const auto key = entry.record.facts.key;
   metrics_.give_ups[static_cast<std::size_t>(give_up.reason)].add();
   tell(key, entry.story, options_.self, give_up.reason, now);
-  // What was held belongs to the owner that turned out to live.
-  const bool served = give_up.reason == GiveUpReason::owner_living || give_up.reason == GiveUpReason::superseded;
   for (const auto& packet : holding_.take(key)) {
-    if (served && !entry.ours) world_.forward(entry.record.owner, packet);
+    if (give_up.served_by && !entry.ours) world_.forward(*give_up.served_by, packet);
   }
   if (!entry.ours) {
     unlist(entry);

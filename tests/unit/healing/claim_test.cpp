@@ -213,6 +213,7 @@ TEST(ClaimFence, YieldsToALaterFenceOfALivingNode) {
   EXPECT_EQ(out.packet, PacketVerdict::forward);
   EXPECT_EQ(out.forward_to, kThird);
   EXPECT_EQ(find<action::GiveUp>(out)->reason, GiveUpReason::superseded);
+  EXPECT_EQ(find<action::GiveUp>(out)->served_by, out.forward_to) << "what is held goes where this packet goes";
 }
 
 TEST(ClaimFence, FencesOverALaterFenceOfADeadNode) {

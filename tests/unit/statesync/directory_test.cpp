@@ -97,6 +97,25 @@ TEST_F(DirectoryTest, a_node_speaks_for_itself_only_but_in_a_snapshot_for_the_de
   EXPECT_EQ(remote(kB, record(1, kD)), Applied::not_owner);
 }
 
+TEST_F(DirectoryTest, of_a_dead_owners_states_the_one_that_is_further_on_stays) {
+  directory.snapshot_begin(kB);
+  auto asked = record(1, kC, 9);
+  asked.http.emplace().phase = HttpPhase::waiting;
+  asked.in_known = 100;
+  remote(kB, asked);
+  auto answering = asked;
+  answering.http->phase = HttpPhase::response;  // no byte more either way
+  remote(kB, answering);
+  EXPECT_EQ(directory.find(key(1))->http->phase, HttpPhase::response);
+  EXPECT_EQ(remote(kB, asked), Applied::older);
+  auto answered = answering;
+  answered.http->phase = HttpPhase::idle;
+  answered.http->exchanges = 1;
+  remote(kB, answered);
+  EXPECT_EQ(remote(kB, answering), Applied::older);
+  EXPECT_EQ(directory.find(key(1))->http->exchanges, 1u);
+}
+
 TEST_F(DirectoryTest, snapshot_removes_what_it_does_not_name) {
   for (std::uint16_t port = 1; port <= 3; ++port) remote(kB, record(port, kB));
   remote(kC, record(4, kC));
