@@ -1,4 +1,5 @@
 """Every kind of session at once, IPv4 and IPv6, while the client's route moves and its owner drains."""
+import os
 import signal
 import subprocess
 import time
@@ -6,6 +7,7 @@ import time
 import pytest
 from kit_ea import OwnSuture, echo_apps, forwarded, sessions
 from lab import LAB, wait_until
+from labkit import procs
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +64,27 @@ def test_flap_every_second(lab):
         going.heard_again()
     assert set(moves) == {"pop1", "pop2", "pop3"}
     going.check("flap every second")
+
+
+def test_owner_that_only_seemed_dead(lab):
+    """Its machine stands still until the client's PoP takes it for dead: what can be healed is, what only the owner can go on
+    with waits for it."""
+    def put_off():
+        return lab.metric("pop2", "suture_heal_ends_put_off_total")
+    before, told = put_off(), len(lab.log("pop2"))
+    with sessions(lab) as going:
+        lab.ok("switch", "client1", "pop2")
+        going.heard_again()
+        owner = procs.pid_of(lab.state, "pop1", "suture")
+        os.kill(owner, signal.SIGSTOP)
+        try:
+            wait_until(lambda: put_off() > before, 30, what="pop2 takes pop1 for dead")
+        finally:
+            os.kill(owner, signal.SIGCONT)
+        going.heard_again()
+    going.check("owner seemed dead")
+    ended = [line for line in lab.log("pop2")[told:].splitlines() if "rung=reset" in line or "rung=refuse" in line]
+    assert not ended, "\n".join(ended)
 
 
 def test_owner_drains(lab):
