@@ -279,7 +279,7 @@ Result<void> Node::start_admin() {
   admin_->handle("GET", "/config", [this](const admin::Request&) { return admin::json(200, pages::config(view())); });
   admin_->handle("GET", "/sessions", [this](const admin::Request& request) {
     const auto limit = parse_limit(request.parameter("limit"));
-    if (!limit) return admin::text(400, "limit: a number from 1 to 100000");
+    if (!limit) return admin::text(400, "limit: a number from 1 to " + std::to_string(kSessionsShownMax));
     return admin::json(200, pages::sessions(view(), *limit));
   });
   admin_->handle("POST", "/drain", [this](const admin::Request&) {

@@ -166,7 +166,8 @@ std::optional<std::size_t> parse_limit(const std::optional<std::string>& text) {
   if (!text) return 100;
   std::size_t value = 0;
   const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc{} || end != text->data() + text->size() || value < 1 || value > 100000) return std::nullopt;
+  if (error != std::errc{} || end != text->data() + text->size() || value < 1 || value > kSessionsShownMax)
+    return std::nullopt;
   return value;
 }
 

@@ -32,7 +32,9 @@ bool has_privileged_port(const config::Config& config);
 
 // {"name{labels}": value}: the registry for /stats.
 std::string metrics_json(const MetricsRegistry& metrics);
-// Absent: 100. Nothing: not a number from 1 to 100000.
+// How many sessions /sessions shows: the control loop does nothing else meanwhile, and peers wait for its beats.
+inline constexpr std::size_t kSessionsShownMax = 2000;
+// Absent: 100. Nothing: not a number from 1 to kSessionsShownMax.
 std::optional<std::size_t> parse_limit(const std::optional<std::string>& text);
 
 }  // namespace suture

@@ -1,6 +1,8 @@
 #include "proxy/pages.hpp"
 
+#include <algorithm>
 #include <sstream>
+#include <vector>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -92,17 +94,16 @@ std::string peers(const NodeView& view) {
 }
 
 std::string sessions(const NodeView& view, std::size_t limit) {
-  json::array own;
-  json::array others;
+  std::vector<const SessionRecord*> own, others;
   view.sync.directory().for_each([&](const SessionRecord& record) {
     auto& list = view.sync.directory().is_own(record) ? own : others;
-    if (list.size() < limit) list.push_back(describe(record, view.sync));
+    if (list.size() < limit) list.push_back(&record);
   });
-  for (auto& record : others) {
-    if (own.size() >= limit) break;
-    own.push_back(std::move(record));
-  }
-  return json::serialize(json::object{{"total", view.sync.directory().size()}, {"sessions", std::move(own)}});
+  others.resize(std::min(others.size(), limit - own.size()));
+  own.insert(own.end(), others.begin(), others.end());
+  json::array described;
+  for (const auto* record : own) described.push_back(describe(*record, view.sync));
+  return json::serialize(json::object{{"total", view.sync.directory().size()}, {"sessions", std::move(described)}});
 }
 
 std::string config(const NodeView& view) {

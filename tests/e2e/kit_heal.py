@@ -198,7 +198,7 @@ def cut_power(lab, pop):
 
 def directory(lab, pop):
     """{port of the client: the session as that PoP knows it}"""
-    status, body = lab.admin(pop, "/sessions?limit=100000")
+    status, body = lab.admin(pop, "/sessions?limit=2000")
     assert status == 200, body
     return {int(one["client"].rpartition(":")[2]): one for one in json.loads(body)["sessions"]}
 
@@ -223,7 +223,7 @@ def everything_known(lab, wanted, pops):
 
 def owner_of(lab, pop, talk):
     """The id of the owner of that connection, as the PoP's directory has it."""
-    status, body = lab.admin(pop, "/sessions?limit=100000")
+    status, body = lab.admin(pop, "/sessions?limit=2000")
     assert status == 200, body
     return next((one["owner"] for one in json.loads(body)["sessions"] if one["client"].endswith(f":{talk.port}")), None)
 
