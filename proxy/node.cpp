@@ -197,7 +197,9 @@ Result<void> Node::start_workers() {
     auto* worker = workers_.back().get();
     worker->register_metrics(metrics_);
     if (auto ok = worker->open(); !ok) return ok;
-    ticks.emplace_back([worker] { return worker->ticks(); });
+    // One that has ended in order does not keep the others' last segments from leaving.
+    ticks.emplace_back(
+        [worker, after = std::uint64_t{0}]() mutable { return worker->ticks() + (worker->stopped() ? ++after : 0); });
   }
   heartbeat_ = std::make_unique<Heartbeat>(
       std::move(ticks), [this] { return sync_->caught_up_all_alive(); },
@@ -216,7 +218,13 @@ void Node::start_statesync() {
   sync_->set_on_peer_change([this](const statesync::PeerState& peer) { on_peer_change(peer); });
   sync_->set_on_answer(
       [this](NodeId peer, const suture_flow_key& key, statesync::Answer answer) { on_answer(peer, key, answer); });
-  sync_->set_on_synchronised([this] { announcer_->set_synchronised(true); });
+  sync_->set_on_synchronised([this] {
+    announcer_->set_synchronised(true);
+    for (const auto& [owner, incarnation] : sync_->directory().dead_owners()) prober_->start(owner, incarnation);
+  });
+  sync_->set_on_orphan([this](const SessionRecord& record, TimePoint updated) {
+    prober_->add(record.owner, record.incarnation, record.facts.key, updated);
+  });
   sync_->set_on_stall([](Millis stalled) { log::warn("control_loop_stalled", {{"ms", stalled.count()}}); });
   sync_->set_on_claimed([this](const SessionRecord& theirs) { healer_->on_claimed(theirs, Clock::now()); });
   sync_->set_on_owner_changed([this](const suture_flow_key& key, const SessionRecord* standing) {

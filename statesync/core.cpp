@@ -21,7 +21,8 @@ Core::Core(Options opts, std::unique_ptr<PeerTransport> link, OwnerMap& map, Slo
                 {.on_claimed = [this](const SessionRecord& theirs) { on_claimed(theirs); },
                  .on_own_restored = [this](const suture_flow_key& own) { on_own_restored(own); },
                  .on_owner_changed = [this](const suture_flow_key& flow,
-                                            const SessionRecord* standing) { on_owner_changed(flow, standing); }}),
+                                            const SessionRecord* standing) { on_owner_changed(flow, standing); },
+                 .on_orphan = [this](const SessionRecord& record, TimePoint updated) { on_orphan(record, updated); }}),
       clock({.self = options.id, .start_offset_ms = options.slot_offset_start_ms}, slot),
       peer_clocks(options.forget_after),
       membership(
@@ -58,9 +59,9 @@ std::optional<LinkError> Core::learn(NodeId peer, Incarnation incarnation, const
   const auto name = "node " + std::to_string(to_int(peer));
   const auto alive = liveness.alive_incarnation(peer);
   if (alive && *alive != incarnation) {
-    return LinkError{Refusal::duplicate_id, name + " incarnation " + std::to_string(incarnation) + ": incarnation " +
-                                                std::to_string(*alive) +
-                                                " of the same id is alive; two nodes must not share an id"};
+    return LinkError{Refusal::duplicate_id,
+                     name + " incarnation " + std::to_string(incarnation) + ": incarnation " + std::to_string(*alive) +
+                         " of the same id is alive or was a moment ago; two nodes must not share an id"};
   }
   const auto known = liveness.known_key(peer, incarnation);
   if (known && *known != peer_key) {

@@ -55,6 +55,7 @@ struct Core {
   std::function<void(const SessionRecord&)> on_claimed;
   std::function<void(const suture_flow_key&)> on_own_restored;
   std::function<void(const suture_flow_key&, const SessionRecord*)> on_owner_changed;
+  std::function<void(const SessionRecord&, TimePoint)> on_orphan;
 
   std::array<Counter, static_cast<std::size_t>(Refusal::count_)> refusals;
 

@@ -212,6 +212,7 @@ void Directory::publish(Entry& entry, bool owner_changed) {
     entry.in_map = false;
     return;
   }
+  if (owner_changed && !living(record) && events_.on_orphan) events_.on_orphan(record, entry.updated);
   // A map that was full is tried again at the record's next state.
   if (entry.in_map && !owner_changed) return;
   const bool set = map_.set(record.facts.key, record.owner, record.incarnation);
@@ -295,6 +296,12 @@ void Directory::node_not_living(NodeId node, TimePoint now) {
   Incarnation& current = living_[to_int(node)];
   if (current != 0) dead_since_.try_emplace({node, current}, now);
   current = 0;
+}
+
+std::vector<std::pair<NodeId, Incarnation>> Directory::dead_owners() const {
+  std::vector<std::pair<NodeId, Incarnation>> owners;
+  for (const auto& [owner, since] : dead_since_) owners.push_back(owner);
+  return owners;
 }
 
 void Directory::note_owner(const SessionRecord& record, TimePoint now) {

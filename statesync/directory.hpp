@@ -29,6 +29,7 @@
 #include <optional>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include <boost/unordered/unordered_flat_map.hpp>
 
@@ -76,6 +77,8 @@ class Directory {
     std::function<void(const suture_flow_key&)> on_own_restored;
     // The flow's record was a dead owner's; now another stands, or none (null).
     std::function<void(const suture_flow_key&, const SessionRecord* standing)> on_owner_changed;
+    // A dead owner's record stands that did not before: from a third node's snapshot, or again after a claimant's.
+    std::function<void(const SessionRecord&, TimePoint updated)> on_orphan;
   };
   Directory(Options options, OwnerMap& map, Events events = {});
 
@@ -101,6 +104,7 @@ class Directory {
   bool living(NodeId node, Incarnation incarnation) const;
   // Absent: it lives. max(): another incarnation of it does.
   std::optional<Millis> dead_for(NodeId node, Incarnation incarnation, TimePoint now) const;
+  std::vector<std::pair<NodeId, Incarnation>> dead_owners() const;  // whose records may be here
   // Removes the records of owners that have not been living for `after`. Returns how many.
   std::size_t forget_dead(TimePoint now, Millis after);
 

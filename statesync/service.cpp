@@ -59,6 +59,10 @@ StateSync::Impl::Impl(Options options, std::unique_ptr<PeerTransport> transport,
   core_.on_owner_changed = [this](const suture_flow_key& key, const SessionRecord* standing) {
     if (on_owner_changed_) on_owner_changed_(key, standing);
   };
+  // Before that third nodes' records come that live and were not heard yet: dead_owners() names what is left of them.
+  core_.on_orphan = [this](const SessionRecord& record, TimePoint updated) {
+    if (on_orphan_ && synchronised_) on_orphan_(record, updated);
+  };
   // Copied on the workers' threads: it must not touch running_ itself.
   const auto wake = [this, on_wake = guarded([this] { this->on_wake(); })] { boost::asio::post(io_, on_wake); };
   for (unsigned i = 0; i < core_.options.workers; ++i) queues_.push_back(std::make_unique<RecordQueue>(wake));
@@ -239,6 +243,9 @@ void StateSync::set_on_claimed(std::function<void(const SessionRecord&)> f) {
 }
 void StateSync::set_on_owner_changed(std::function<void(const suture_flow_key&, const SessionRecord*)> f) {
   impl_->on_owner_changed_ = std::move(f);
+}
+void StateSync::set_on_orphan(std::function<void(const SessionRecord&, TimePoint)> f) {
+  impl_->on_orphan_ = std::move(f);
 }
 Result<void> StateSync::start() {
   return impl_->start();

@@ -113,6 +113,8 @@ class StateSync {
   // The flow's record was one of a dead owner; now another stands (somebody's claim, ours included), or none (null).
   // Called from inside the directory's update: only const calls into this object.
   void set_on_owner_changed(std::function<void(const suture_flow_key& key, const SessionRecord* standing)> callback);
+  // Directory::Events::on_orphan, once synchronised; what came before: Directory::dead_owners().
+  void set_on_orphan(std::function<void(const SessionRecord& record, TimePoint updated)> callback);
 
   // Binds the liveness sockets and the statesync listener, and begins to dial. An error leaves everything stopped.
   Result<void> start();

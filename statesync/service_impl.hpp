@@ -46,6 +46,7 @@ class StateSync::Impl {
   std::function<void(Millis)> on_stall_;
   std::function<void(const SessionRecord&)> on_claimed_;
   std::function<void(const suture_flow_key&, const SessionRecord*)> on_owner_changed_;
+  std::function<void(const SessionRecord&, TimePoint)> on_orphan_;
   Core core_;
   std::vector<std::unique_ptr<RecordQueue>> queues_;
   bool synchronised_ = false;

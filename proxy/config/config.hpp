@@ -152,7 +152,7 @@ struct Config {
 // A mistake in a file: "FILE:LINE: message", the message says what would be right.
 struct Mistake {
   std::string file;
-  int line = 0;  // 1-based
+  int line = 0;  // 1-based; 0: of the file as a whole
   std::string message;
 };
 std::string to_string(const Mistake& mistake);

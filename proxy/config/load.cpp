@@ -26,7 +26,7 @@ std::string to_string(const UpstreamAddress& address) {
 }
 
 std::string to_string(const Mistake& mistake) {
-  return mistake.file + ':' + std::to_string(mistake.line) + ": " + mistake.message;
+  return mistake.file + (mistake.line > 0 ? ':' + std::to_string(mistake.line) : "") + ": " + mistake.message;
 }
 
 LoadResult load_text(const std::string& text, const std::string& name) {

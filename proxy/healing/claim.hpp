@@ -123,6 +123,7 @@ class Claim {
   void begin_probing(Outcome& out, const ClaimContext& context);
   void begin_fencing(Outcome& out, std::uint32_t cursor, const ClaimContext& context);
   void fence_at(Outcome& out, std::uint32_t cursor, const ClaimContext& context);
+  void end_by_reset(Outcome& out, std::uint32_t cursor, const ClaimContext& context);
   void give_up(Outcome& out, GiveUpReason reason, const ClaimContext& context, std::optional<NodeId> served_by = {});
   void prove(Outcome& out, const Segment& answer, const ClaimContext& context);
   bool fenced_for_us(const Segment& segment, const ClaimContext& context) const;

@@ -79,7 +79,7 @@ struct Proof {
   X(superseded, "superseded")     /* another claimant's later fence: forward what is held to it */     \
   X(no_majority, "no_majority")   /* no fence, and no majority, a witness of the owner, or no quiet */ \
   X(clocks_apart, "clocks_apart") /* no claims between these two clocks */                             \
-  X(ts_advance, "ts_advance")     /* the fence would turn PAWS around */                               \
+  X(ts_advance, "ts_advance")     /* the fence would turn PAWS around: the session ends */             \
   X(rebuild_failed,                                                                                    \
     "rebuild_failed") /* the client is fenced for us, but there is no socket: the next stray tries again */
 
@@ -102,14 +102,18 @@ struct Thaw {      // undo Freeze; deliver what is held
   bool claimed = false;
   Epoch epoch = 0;  // claimed: announce our ownership anew with it
 };
-struct Release {};    // the session ends without a segment; drop what is held
+struct Release {};        // the session ends without a segment; drop what is held
+struct Reset {            // an RST for the client, which nobody can serve any more
+  std::uint32_t seq = 0;  // c
+  std::uint32_t ack = 0;
+};
 struct EndRecord {};  // the client is gone: erase the record everywhere
 struct GiveUp {
   GiveUpReason reason{};
   std::optional<NodeId> served_by;  // what is held belongs to this living node
 };
 }  // namespace action
-using Action = std::variant<action::Send, action::Proven, action::Freeze, action::Thaw, action::Release,
+using Action = std::variant<action::Send, action::Proven, action::Freeze, action::Thaw, action::Release, action::Reset,
                             action::EndRecord, action::GiveUp>;
 
 // What becomes of the packet that caused the event.
@@ -118,7 +122,7 @@ enum class PacketVerdict : std::uint8_t { none, hold, drop, deliver, forward };
 struct Outcome {
   PacketVerdict packet = PacketVerdict::none;
   NodeId forward_to{};
-  boost::container::static_vector<Action, 4> actions;  // in order
+  boost::container::static_vector<Action, 5> actions;  // in order
 };
 
 }  // namespace suture::healing

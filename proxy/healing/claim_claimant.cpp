@@ -175,10 +175,7 @@ void Claim::note_allowed(const ClaimContext& context) {
 
 void Claim::begin_fencing(Outcome& out, std::uint32_t cursor, const ClaimContext& context) {
   const auto fence = choose_fence(context);
-  if (!fence) {
-    give_up(out, GiveUpReason::ts_advance, context);
-    return;
-  }
+  if (!fence) return end_by_reset(out, cursor, context);
   state_ = FlowState::fencing;
   fence_ = *fence;
   unknown_owner_ = newest_ && foreign(newest_->echo, context);
@@ -233,7 +230,7 @@ Outcome Claim::fence_above(const Segment& segment, const ClaimContext& context) 
   out.packet = PacketVerdict::hold;
   const auto fence = choose_fence(context);
   if (!fence) {
-    give_up(out, GiveUpReason::ts_advance, context);
+    end_by_reset(out, segment.ack, context);
     return out;
   }
   fence_ = *fence;
@@ -309,6 +306,18 @@ void Claim::send_again(Outcome& out, const ClaimContext& context) {
   } else {
     nudge(out, cursor_ - 1, fence_ack_, fence_, context);
   }
+}
+
+// No fence of anybody's would be accepted any more, now or later. An RST needs none (Linux, tcp_validate_incoming():
+// "Reset is accepted even if it did not pass PAWS").
+void Claim::end_by_reset(Outcome& out, std::uint32_t cursor, const ClaimContext& context) {
+  const bool had_session = was_owner_ || state_ == FlowState::frozen;
+  give_up(out, GiveUpReason::ts_advance, context);
+  out.actions.push_back(action::Reset{cursor, facts_.received});
+  out.actions.push_back(action::EndRecord{});
+  if (had_session) out.actions.push_back(action::Release{});
+  state_ = FlowState::released;
+  deadline_ = TimePoint::max();
 }
 
 void Claim::give_up(Outcome& out, GiveUpReason reason, const ClaimContext& context, std::optional<NodeId> served_by) {

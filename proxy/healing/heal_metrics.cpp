@@ -43,6 +43,7 @@ void HealMetrics::register_metrics(MetricsRegistry& registry) {
   count("suture_heal_ends_put_off_total",
         "Packets and probes of sessions that could only be ended, within healing.end_grace_ms of their owner's death.",
         ends_put_off);
+  count("suture_claim_resets_total", "RSTs to clients whose sessions nobody can claim any more (ts_advance).", resets);
   count("suture_gated_probes_total", "Probes sent because egress rule 4 held data back.", gated_probes);
   count("suture_sessions_frozen_total", "Own sessions under suspicion of having been replaced.", freezes);
   count("suture_sessions_thawed_total", "Frozen sessions that proved to be ours.", thaws);

@@ -25,7 +25,7 @@ struct HealStory {
 
 struct HealMetrics {
   Counter claims_opened, claims_full, nudges, proven, packets_held_dropped;
-  Counter freezes, thaws, releases, records_ended, gated_probes, ends_put_off;
+  Counter freezes, thaws, releases, records_ended, gated_probes, ends_put_off, resets;
   Counter rebuilds, rebuild_errors, adoption_refused, flow_map_full;
   std::array<Counter, static_cast<std::size_t>(GiveUpReason::count)> give_ups;
   Histogram claim_seconds;  // first packet of the claim to the client's proof

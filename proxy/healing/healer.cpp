@@ -14,6 +14,9 @@ namespace {
 // RFC 7323 section 2.3: more than the largest window a client can have sent beyond a SEQ that was clipped to it.
 constexpr std::uint64_t kWindowMax = 65535ULL << 14;
 
+// What a claim adds to ts_advance at most: a turn of all slots, and the lead.
+constexpr std::uint64_t kAdvanceOfAClaim = (1U << 28) + Claim::kFenceLead;
+
 constexpr Millis kReminderFirst{50}, kReminderLast{1600};
 constexpr auto kSweepEvery = std::chrono::seconds(1);
 constexpr auto kReleaseTime = std::chrono::seconds(1);
@@ -185,7 +188,8 @@ Healer::Entry* Healer::open_claim(const suture_flow_key& key, TimePoint now) {
 // stood still for a moment, a path that was cut) takes it up again, and nothing was lost.
 bool Healer::waits_for_owner(const SessionRecord& record, TimePoint now) {
   const auto dead_for = world_.owner_dead_for(record, now);
-  if (!dead_for || *dead_for >= options_.end_grace || !ends_as_known(record)) return false;
+  if (!dead_for || *dead_for >= options_.end_grace) return false;
+  if (!ends_as_known(record) && record.ts_advance + kAdvanceOfAClaim <= Claim::kAdvanceMax) return false;
   metrics_.ends_put_off.add();
   return true;
 }
@@ -380,6 +384,12 @@ void Healer::carry_out(Entry& entry, const action::Release&, TimePoint) {
   close(key);
 }
 
+void Healer::carry_out(Entry& entry, const action::Reset& reset, TimePoint) {
+  metrics_.resets.add();
+  const auto& facts = entry.record.facts;
+  world_.send(build_session_reset(facts.key, reset.seq, reset.ack, std::nullopt, facts.flow_label));
+}
+
 void Healer::carry_out(Entry& entry, const action::EndRecord&, TimePoint) {
   const auto key = entry.record.facts.key;
   metrics_.records_ended.add();
@@ -395,13 +405,7 @@ void Healer::carry_out(Entry& entry, const action::GiveUp& give_up, TimePoint no
   for (const auto& packet : holding_.take(key)) {
     if (give_up.served_by && !entry.ours) world_.forward(*give_up.served_by, packet);
   }
-  if (!entry.ours) {
-    unlist(entry);
-  } else if (give_up.reason == GiveUpReason::ts_advance) {
-    // No fence of ours will ever be accepted again: nothing that we could send would reach the client's application.
-    world_.release(key, true);
-    close(key);
-  }
+  if (!entry.ours) unlist(entry);
 }
 
 // --- rebuild -----------------------------------------------------------------------------------------------------

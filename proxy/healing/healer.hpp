@@ -140,6 +140,7 @@ class Healer {
   void carry_out(Entry& entry, const action::Freeze&, TimePoint now);
   void carry_out(Entry& entry, const action::Thaw& thaw, TimePoint now);
   void carry_out(Entry& entry, const action::Release&, TimePoint now);
+  void carry_out(Entry& entry, const action::Reset& reset, TimePoint now);
   void carry_out(Entry& entry, const action::EndRecord&, TimePoint now);
   void carry_out(Entry& entry, const action::GiveUp& give_up, TimePoint now);
   void try_rebuild(Entry& entry, TimePoint now);

@@ -53,14 +53,14 @@ void Prober::set_members(std::vector<NodeId> members) {
   std::sort(members.begin(), members.end());
   if (members == members_) return;
   members_ = std::move(members);
-  // What is no longer ours is left out when its turn comes; what is ours now has to be learned.
+  // What is ours now comes before its late turn.
   for (auto& [name, burst] : bursts_) pull(name, burst);
 }
 
 void Prober::start(NodeId node, Incarnation incarnation) {
   const auto [it, fresh] = bursts_.try_emplace({node, incarnation});
-  if (!fresh) return;
-  started_.add();
+  if (it->second.pulled) return;
+  if (fresh) started_.add();
   pull(it->first, it->second);
 }
 
@@ -68,13 +68,20 @@ void Prober::stop(NodeId node, Incarnation incarnation) {
   if (bursts_.erase({node, incarnation}) != 0) stopped_.add();
 }
 
+void Prober::add(NodeId node, Incarnation incarnation, const suture_flow_key& key, TimePoint active) {
+  const auto [it, fresh] = bursts_.try_emplace({node, incarnation});
+  if (fresh) started_.add();
+  it->second.raw.push_back({key, active});
+}
+
 void Prober::pull(const Name& name, Burst& burst) {
   burst.raw.clear();
+  burst.pulled = true;
   source_.for_each(name.first, name.second, [&](const suture_flow_key& key, TimePoint active) {
     burst.raw.push_back({key, active});
   });
   // Growing step by step would hash everything again, at one go.
-  if (!members_.empty()) burst.pending.reserve(burst.pending.size() + burst.raw.size() / members_.size());
+  burst.pending.reserve(burst.raw.size());
 }
 
 // Hashing a million keys at once would be a stall; sorting them by more than a power of two of age is not worth it.
@@ -82,17 +89,23 @@ void Prober::digest(Burst& burst, TimePoint now) {
   for (std::size_t n = 0; n < options_.digest_per_call_max && !burst.raw.empty(); ++n) {
     const Candidate candidate = burst.raw.back();
     burst.raw.pop_back();
-    if (!ours(candidate.key) || candidate.active + options_.idle_timeout <= now) continue;
+    if (candidate.active + options_.idle_timeout <= now) continue;
     if (burst.pending.size() >= options_.keys_max) {
       dropped_.add();
       continue;
     }
     const auto [it, fresh] = burst.pending.try_emplace(candidate.key);
-    if (!fresh) continue;  // under way since before the members changed
+    Pending& pending = it->second;
+    const bool first = ours(candidate.key);
+    if (!fresh && (pending.asked || !first)) continue;  // under way since before the members changed
+    pending.expires = candidate.active + options_.idle_timeout;
+    pending.ticket = ++burst.last_ticket;
+    if (!first) {
+      burst.late.push_back({candidate.key, burst.last_ticket, now + options_.late_after});
+      continue;
+    }
     const auto age_ms = std::max<Millis::rep>(0, std::chrono::duration_cast<Millis>(now - candidate.active).count());
     const auto bucket = static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(age_ms) >> 6));
-    it->second.expires = candidate.active + options_.idle_timeout;
-    it->second.ticket = ++burst.last_ticket;
     burst.fresh[std::min(bucket, kBuckets - 1)].push_back({candidate.key, burst.last_ticket, {}});
   }
   if (burst.raw.empty()) finish_digest(burst);
@@ -192,13 +205,13 @@ std::vector<suture_flow_key> Prober::next(TimePoint now) {
 // Keys
 // -------------------------------------------------------------------------------------------------------------------
 
-// Fresh ones and retries in turn: neither may starve the other.
+// Fresh ones and retries in turn: neither may starve the other. Other members' keys when there is nothing else to do.
 void Prober::pick(Burst& burst, std::size_t max, TimePoint now, std::vector<suture_flow_key>& out) {
   const std::size_t end = out.size() + max;
   while (out.size() < end) {
     const bool fresh = pick_fresh(burst, now, out);
     if (out.size() == end) break;
-    if (!pick_retry(burst, now, out) && !fresh) break;
+    if (!pick_retry(burst, now, out) && !fresh && !pick_due(burst, burst.late, now, out)) break;
   }
 }
 
@@ -218,13 +231,18 @@ bool Prober::pick_fresh(Burst& burst, TimePoint now, std::vector<suture_flow_key
 
 bool Prober::pick_retry(Burst& burst, TimePoint now, std::vector<suture_flow_key>& out) {
   for (auto& queue : burst.retries) {
-    while (!queue.empty() && queue.front().due <= now) {
-      const Place place = queue.front();
-      queue.pop_front();
-      if (!take(burst, place, now, out)) continue;
-      retries_.add();
-      return true;
-    }
+    if (pick_due(burst, queue, now, out)) return true;
+  }
+  return false;
+}
+
+bool Prober::pick_due(Burst& burst, std::deque<Place>& queue, TimePoint now, std::vector<suture_flow_key>& out) {
+  while (!queue.empty() && queue.front().due <= now) {
+    const Place place = queue.front();
+    queue.pop_front();
+    if (!take(burst, place, now, out)) continue;
+    (&queue == &burst.late ? late_ : retries_).add();
+    return true;
   }
   return false;
 }
@@ -232,14 +250,14 @@ bool Prober::pick_retry(Burst& burst, TimePoint now, std::vector<suture_flow_key
 bool Prober::take(Burst& burst, const Place& place, TimePoint now, std::vector<suture_flow_key>& out) {
   const auto it = burst.pending.find(place.key);
   if (it == burst.pending.end() || it->second.ticket != place.ticket) return false;
-  const bool expired = it->second.expires <= now;
-  if (expired || !ours(place.key)) {
-    if (expired) expired_.add();
+  if (it->second.expires <= now) {
+    expired_.add();
     burst.pending.erase(it);
     return false;
   }
   out.push_back(place.key);
   it->second.answered = false;
+  it->second.asked = true;
   const std::size_t level = it->second.level;
   if (level + 1 < kLevels) ++it->second.level;
   ask_again(burst, place.key, it->second, level, now);
@@ -310,6 +328,7 @@ void Prober::register_metrics(MetricsRegistry& registry) {
   };
   probes("first", first_probes_);
   probes("retry", retries_);
+  probes("of_another_member", late_);
   const auto outcomes = [&](const char* outcome, const Counter& counter) {
     registry.counter("suture_probe_outcomes_total", "What became of flows that waited for an answer.",
                      std::string("outcome=\"") + outcome + '"', counter);

@@ -5,7 +5,9 @@
 //                                             (our share)   ^  1 %         └─ none ──> wait ──┐   │ a window of fresh
 //                                                           └── 0.1 s doubling to 60 s ───────┘ <─┘ probes, no answer
 //
-// Share: each key is probed by one of the living nodes, the same for all that see the same members (prober_of()).
+// Share: each key is probed first by one of the living nodes, the same for all that see the same members (prober_of()).
+// That one may not have the record, or may have died or begun meanwhile: the others ask late_after later, if the record
+// stands by then.
 // Sample: if the node is really dead, its clients' answers reach the survivors. If it only seems dead, its clients go
 // on sending to it, and their answers, too: nothing comes to us, nobody claims, and the burst stays a sample a minute
 // until answers come (routes were slow) or the node is alive again (stop()).
@@ -60,8 +62,9 @@ class Prober {
     // sends what it gets to the dead.
     Millis first_timeout{100};
     Millis backoff_min{100}, backoff_max{60000};
+    Millis late_after{1000};          // keys of other members
     Millis idle_timeout{3600000};     // the session's own; measured from its record's last change
-    std::size_t keys_max = 1U << 20;  // of one node, in our share
+    std::size_t keys_max = 1U << 20;  // of one node
     std::size_t per_call_max = 512;
     std::size_t digest_per_call_max = 16384;  // some milliseconds: the control loop beats meanwhile
   };
@@ -71,6 +74,8 @@ class Prober {
   void set_members(std::vector<NodeId> members);
   void start(NodeId node, Incarnation incarnation);  // dead; again: no effect
   void stop(NodeId node, Incarnation incarnation);   // alive again
+  // A record with a dead owner that came after its death (a third node's snapshot, a claimant's record that is gone).
+  void add(NodeId node, Incarnation incarnation, const suture_flow_key& key, TimePoint active);
 
   // Keys to probe now, at most per_call_max, each once. Call every 10 ms or so while !idle().
   std::vector<suture_flow_key> next(TimePoint now);
@@ -99,6 +104,7 @@ class Prober {
     TimePoint expires{};
     std::uint32_t ticket = 0;  // of its only valid place in a queue
     std::uint8_t level = 0;    // probes sent; the next back-off
+    bool asked = false;        // at all
     bool answered = false;     // its last probe was
   };
   struct Place {
@@ -108,10 +114,12 @@ class Prober {
   };
   struct Burst {
     Phase phase = Phase::digest;
+    bool pulled = false;         // has every record of its death
     std::vector<Candidate> raw;  // not yet looked at, from the back
     boost::unordered_flat_map<suture_flow_key, Pending, FlowKeyHash> pending;
     std::array<std::vector<Place>, kBuckets> fresh;  // never probed; the most recently active first
     std::array<std::deque<Place>, kLevels> retries;  // each in order of `due`
+    std::deque<Place> late;                          // other members' keys, likewise
     std::uint32_t last_ticket = 0;
     std::size_t sample = 0;         // size of one
     std::size_t round_sent = 0;     // of this sample, or in this window of the burst; fresh ones only in a burst
@@ -129,6 +137,7 @@ class Prober {
   void pick(Burst& burst, std::size_t max, TimePoint now, std::vector<suture_flow_key>& out);
   bool pick_fresh(Burst& burst, TimePoint now, std::vector<suture_flow_key>& out);
   bool pick_retry(Burst& burst, TimePoint now, std::vector<suture_flow_key>& out);
+  bool pick_due(Burst& burst, std::deque<Place>& queue, TimePoint now, std::vector<suture_flow_key>& out);
   bool take(Burst& burst, const Place& place, TimePoint now, std::vector<suture_flow_key>& out);
   void ask_again(Burst& burst, const suture_flow_key& key, Pending& pending, std::size_t level, TimePoint now);
   Millis backoff(std::size_t level) const;
@@ -140,7 +149,8 @@ class Prober {
   std::map<Name, Burst> bursts_;
   double tokens_ = 0;
   std::optional<TimePoint> refilled_at_;
-  Counter started_, stopped_, finished_, suspected_, first_probes_, retries_, answered_, claimed_, expired_, dropped_;
+  Counter started_, stopped_, finished_, suspected_, first_probes_, retries_, late_, answered_, claimed_, expired_,
+      dropped_;
 };
 
 }  // namespace suture::healing

@@ -289,12 +289,7 @@ void Node::rebuilt(const Proof& proof, const RecordPtr& former) {
 
 // Nothing is provably right: an RST, and the session is over.
 void Node::reset_client(const Proof& proof) {
-  Packet p;
-  p.flags = kRst;
-  p.seq = proof.ack;
-  world_.say(index_, "resets the client");
-  world_.to_client(p);
-  world_.after(ms(400), [this, p] { world_.to_client(p); });
+  carry_out(action::Reset{proof.ack, 0});
   carry_out(action::EndRecord{});
   carry_out(action::Release{});
   claim_.reset();
@@ -326,6 +321,15 @@ void Node::carry_out(const action::Release&) {
   held_.clear();
 }
 
+void Node::carry_out(const action::Reset& reset) {
+  Packet p;
+  p.flags = kRst;
+  p.seq = reset.seq;
+  world_.say(index_, "resets the client");
+  world_.to_client(p);
+  world_.after(ms(400), [this, p] { world_.to_client(p); });
+}
+
 void Node::carry_out(const action::EndRecord&) {
   ++world_.totals.ended;
   world_.say(index_, "ends the record");
@@ -349,10 +353,9 @@ void Node::carry_out(const action::GiveUp& give_up) {
     case GiveUpReason::count:
       break;
   }
-  if (give_up.reason != GiveUpReason::owner_living && give_up.reason != GiveUpReason::superseded) return;
+  if (!give_up.served_by) return;
   for (const Packet& p : held_) {
-    const auto peer = claim_record_ ? world_.find(claim_record_->record.owner, index_) : std::nullopt;
-    if (peer) world_.forward(index_, *peer, p);
+    if (const auto peer = world_.find(*give_up.served_by, index_)) world_.forward(index_, *peer, p);
   }
   held_.clear();
 }

@@ -77,6 +77,7 @@ class Node {
   void carry_out(const healing::action::Freeze&);
   void carry_out(const healing::action::Thaw& thaw);
   void carry_out(const healing::action::Release&);
+  void carry_out(const healing::action::Reset& reset);
   void carry_out(const healing::action::EndRecord&);
   void carry_out(const healing::action::GiveUp& give_up);
   void rebuilt(const healing::Proof& proof, const RecordPtr& former);

@@ -234,6 +234,10 @@ TEST(ClaimFence, StopsBeforePawsTurnsAround) {
   const Outcome out = claim.on_packet(segment(kL, kSent, kNow - 5), at(10));
   EXPECT_EQ(find<action::GiveUp>(out)->reason, GiveUpReason::ts_advance);
   EXPECT_EQ(find<action::Send>(out), nullptr);
+  ASSERT_NE(find<action::Reset>(out), nullptr) << "nobody can serve it any more: it hears of it now, not by a timeout";
+  EXPECT_EQ(find<action::Reset>(out)->seq, segment(kL, kSent, kNow - 5).ack);
+  EXPECT_NE(find<action::EndRecord>(out), nullptr);
+  EXPECT_EQ(claim.state(), FlowState::released);
 }
 
 TEST(ClaimFence, AClientThatMovesOnForEverIsServedBySomebody) {

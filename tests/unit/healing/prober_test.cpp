@@ -223,6 +223,7 @@ TEST_F(ProberTest, ended_and_expired_sessions_are_left_out) {
 }
 
 TEST_F(ProberTest, a_change_of_members_moves_the_share_and_keeps_what_was_done) {
+  options.late_after = std::chrono::hours(1);
   flows(0, 3000);
   prober().set_members({kSelf, kB, kC});
   prober().start(kDead, kLife);
@@ -241,19 +242,38 @@ TEST_F(ProberTest, a_change_of_members_moves_the_share_and_keeps_what_was_done) 
     const std::vector<NodeId> two{kSelf, kC};
     EXPECT_EQ(asked.contains(k), prober_of(k, two) == kSelf);
   }
-  // A member that comes back takes its share; what it has is no longer asked here.
-  const auto before = count;
+}
+
+// The one whose share it is may not have the record, or may have begun after the death.
+TEST_F(ProberTest, other_members_keys_are_asked_late_if_nobody_has_claimed_them) {
+  flows(0, 300);
   prober().set_members({kSelf, kB, kC});
-  std::size_t foreign = 0;
-  for (; now < 130000; now += 10) {
-    for (const auto& k : prober().next(at(now))) {
-      ++count;
-      foreign += expected.contains(k) ? 0 : 1;
-      prober().answered(k, at(now));
-    }
+  prober().start(kDead, kLife);
+  run(900, everybody);
+  const Keys mine = asked;
+  EXPECT_LT(mine.size(), 150u);
+  std::size_t claimed = 0;
+  for (const auto& [k, active] : source.flows) {
+    if (mine.contains(k) || ++claimed > 100) continue;
+    prober().owner_changed(k);
   }
-  EXPECT_GT(count, before);
-  EXPECT_EQ(foreign, 0u);
+  run(3000, everybody);
+  EXPECT_EQ(asked.size(), 200u);
+}
+
+TEST_F(ProberTest, a_record_that_comes_after_the_death_is_asked_as_well) {
+  prober().add(kDead, kLife, key(1), at(0));
+  run(20, everybody);
+  EXPECT_EQ(asked.size(), 1u) << "nobody told us of this death";
+  flows(0, 10);
+  prober().start(kDead, kLife);
+  run(200, everybody);
+  EXPECT_EQ(asked.size(), 10u) << "and then somebody did";
+  prober().add(kDead, kLife, key(77), at(0));
+  prober().add(kDead, kLife, key(5), at(0));
+  run(400, everybody);
+  EXPECT_EQ(asked.size(), 11u);
+  EXPECT_EQ(count, 11u) << "none twice";
 }
 
 TEST_F(ProberTest, is_bounded_and_digests_a_million_in_slices) {

@@ -26,6 +26,7 @@ class ClaimsTest : public ::testing::Test {
   std::vector<std::pair<unsigned, Epoch>> told;                       // claimant, epoch
   std::vector<unsigned> restored;                                     // client port
   std::vector<std::pair<unsigned, std::optional<unsigned>>> changed;  // client port, owner now
+  std::vector<std::pair<unsigned, unsigned>> orphans;                 // client port, owner
   Directory directory{
       {.self = kA, .incarnation = 100},
       map,
@@ -34,7 +35,9 @@ class ClaimsTest : public ::testing::Test {
        .on_owner_changed =
            [this](const suture_flow_key& k, const SessionRecord* r) {
              changed.emplace_back(ntohs(k.client_port), r ? std::optional(to_int(r->owner)) : std::nullopt);
-           }}};
+           },
+       .on_orphan = [this](const SessionRecord& r,
+                           TimePoint) { orphans.emplace_back(ntohs(r.facts.key.client_port), to_int(r.owner)); }}};
   ClaimsTest() {
     directory.node_living(kB, 100, at(0));
     directory.node_living(kC, 100, at(0));
@@ -124,6 +127,23 @@ TEST_F(ClaimsTest, a_claimed_session_takes_the_dead_owners_record_with_it) {
   directory.node_living(kB, 100, at(20));
   directory.erase_remote(kC, 100, key(2));
   EXPECT_EQ(owner(2), 2u);
+}
+
+// Each of them has to be probed by somebody, although no death is told of them.
+TEST_F(ClaimsTest, dead_owners_records_that_come_after_the_death_are_orphans) {
+  using Orphans = std::vector<std::pair<unsigned, unsigned>>;
+  remote(claim(1, kB, 0));
+  directory.node_not_living(kB, at(10));
+  EXPECT_TRUE(orphans.empty()) << "the death itself is told";
+  EXPECT_EQ(directory.dead_owners(), (std::vector{std::pair(kB, Incarnation{100})}));
+  directory.snapshot_begin(kC);
+  auto third = claim(2, kB, 0);
+  auto former = claim(3, kA, 0);
+  former.incarnation = 99;
+  directory.apply_remote(kC, 100, third, at(20));
+  directory.apply_remote(kC, 100, former, at(20));
+  EXPECT_EQ(orphans, (Orphans{{2, 2}, {3, 1}})) << "our own former life as well";
+  EXPECT_EQ(directory.dead_owners().size(), 2u);
 }
 
 TEST_F(ClaimsTest, the_owner_is_told_of_a_claim_once_and_again_when_it_changes) {
