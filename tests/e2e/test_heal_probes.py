@@ -1,0 +1,48 @@
+"""Clients that only wait are asked by somebody, whoever of the PoPs has begun or has seen what."""
+import types
+
+import pytest
+from kit_ea import echo_apps
+from kit_eb import PATIENCE
+from kit_heal import FAMILIES, Talk, apps_of, by, cut_power, directory, download, healed, known_everywhere, marks, no_resets
+from lab import wait_until
+
+
+@pytest.fixture(autouse=True)
+def application(lab):
+    apps_of(lab)
+
+
+def test_clients_that_wait_hear_of_the_death_although_the_owner_is_back_at_once(lab):
+    """A third of them is the restarted process's to ask first, which has never seen its former life."""
+    echo_apps(lab)
+    waiting = [lab.connect("client1", family, 9100, PATIENCE) for family in FAMILIES for _ in range(15)]
+    for one in waiting:
+        one.sendall(b"x")
+        assert one.recv(1) == b"x"
+    known_everywhere(lab, [types.SimpleNamespace(port=one.getsockname()[1]) for one in waiting])
+    since = marks(lab)
+    lab.ok("crash", "pop1")
+    lab.ok("start", "pop1")
+    for one in waiting:
+        with pytest.raises(ConnectionResetError):
+            one.recv(1)
+    print(f"\nowner back at once: {by(healed(lab, since), 'pop')}, {by(healed(lab, since), 'reason')}")
+
+
+def test_the_peer_whose_share_they_are_never_had_their_records(lab):
+    lab.ok("cut", "pop1", "pop3")
+    wait_until(lambda: lab.metric("pop3", "suture_peer_up", peer="1") == 0, PATIENCE, what="pop3 calls pop1 dead")
+    readers = [download(Talk(lab, "client1", family), 400_000, 100_000) for family in FAMILIES for _ in range(10)]
+    talks = [reader.talk for reader in readers]
+    known_everywhere(lab, talks, pops=("pop1", "pop2"))
+    assert not {talk.port for talk in talks} & set(directory(lab, "pop3")), "pop3 knows them: nothing is tested"
+    since = marks(lab)
+    with lab.capture("client1", "tcp") as capture:
+        cut_power(lab, "pop1")
+        for reader in readers:
+            reader.check()
+    no_resets(capture)
+    stories = healed(lab, since, talks)
+    assert len(stories) == len(talks) and set(by(stories, "rung")) == {"range"}
+    print(f"\na peer without the records: {by(stories, 'pop')}, longest stall {max(one.stall for one in readers) * 1000:.0f} ms")
