@@ -8,21 +8,6 @@
 #include "proxy/client/closing.hpp"
 
 namespace suture {
-namespace {
-
-// Which echoes the claim believes without asking the client again: those of what the owner sent since shortly before
-// its record's last state. The client has stored nothing newer, and a forger has to guess (docs/security.md). Our own
-// sessions, whose packets come from our own socket: twelve days.
-constexpr auto kEchoesBeforeState = std::chrono::seconds(60);
-constexpr std::uint32_t kSessionAgeMax = 1U << 30;
-
-std::uint32_t echoes_since(std::optional<TimePoint> state, TimePoint now) {
-  if (!state) return kSessionAgeMax;
-  const auto age = std::chrono::duration_cast<Millis>(now - *state + kEchoesBeforeState).count();
-  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(age, 0, kSessionAgeMax));
-}
-
-}  // namespace
 
 healing::ClaimContext NodeHealWorld::situation(const SessionRecord& record, TimePoint now) const {
   healing::ClaimContext out;
@@ -43,9 +28,9 @@ healing::ClaimContext NodeHealWorld::situation(const SessionRecord& record, Time
     out.owner_living = sync_.directory().living(record.owner, record.incarnation);
     out.owner_heard_by_any = sync_.heard_by_any(record.owner);
   }
-  const std::uint32_t age =
-      is_own(record) ? kSessionAgeMax : echoes_since(sync_.directory().updated(record.facts.key), now);
-  out.former_first = record.fenced ? record.fence : out.former_clock - age;
+  const auto state = is_own(record) ? std::nullopt : sync_.directory().updated(record.facts.key);
+  out.former_first = healing::Claim::first_echo(
+      record, out.former_clock, state ? std::optional(std::chrono::duration_cast<Millis>(now - *state)) : std::nullopt);
   return out;
 }
 

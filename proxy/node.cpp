@@ -258,7 +258,9 @@ void Node::start_healing() {
 
 void Node::probe_tick(TimePoint now) {
   for (const auto& key : prober_->next(now)) {
-    if (!healer_->probe(key, now)) prober_->erased(key);
+    const auto probed = healer_->probe(key, now);
+    if (probed.what == healing::Healer::Probed::over) prober_->erased(key);
+    if (probed.what == healing::Healer::Probed::too_soon) prober_->put_off(key, probed.again);
   }
 }
 

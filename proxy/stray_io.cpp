@@ -31,8 +31,7 @@ void TunnelOutlet::deliver(std::span<const std::uint8_t> packet) {
 }
 
 void TunnelOutlet::claim(const healing::Segment& stray, std::span<const std::uint8_t> packet, TimePoint now) {
-  prober_.answered(stray.key, now);
-  healer_.on_packet(stray, packet, now);
+  if (healer_.on_packet(stray, packet, now)) prober_.answered(stray.key, now);
 }
 
 void TunnelOutlet::reset(std::span<const std::uint8_t> packet) {

@@ -94,7 +94,7 @@ Result<void> StateSync::Impl::start() {
     peer.sender.start(now);
   }
   log::info("statesync_started",
-            {{"node", to_int(options.id)}, {"incarnation", options.incarnation}, {"peers", peers_.size()}});
+            {{"id", to_int(options.id)}, {"incarnation", options.incarnation}, {"peers", peers_.size()}});
   beat();
   tick();
   return {};

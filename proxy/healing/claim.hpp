@@ -76,6 +76,11 @@ class Claim {
   Outcome on_rebuild_failed(const ClaimContext& context);
   Outcome on_owner_living(const ClaimContext& context);
 
+  // The oldest echo that is believed at once: of what the owner, whose clock is at `clock`, has sent since its fence
+  // and since shortly before its record's last state, `since_state` ago (absent: a session of our own). The client has
+  // stored nothing newer, and a forger has to guess (docs/security.md).
+  static std::uint32_t first_echo(const SessionRecord& record, std::uint32_t clock, std::optional<Millis> since_state);
+
   FlowState state() const { return state_; }
   NodeId record_owner() const { return facts_.owner; }  // of the record it works with; `former_*` are this node's
 

@@ -24,7 +24,12 @@ void Claim::rest_as_owner(const ClaimContext& context) {
   claimed_ = false;
   foreign_echo_.reset();
   absent_since_.reset();
-  deadline_ = facts_.fenced ? context.now + options_.renew_every : TimePoint::max();
+  deadline_ = TimePoint::max();
+  // A false alarm is remembered, or the next would be the first again.
+  if (grace_until_ && context.now - *grace_until_ <= options_.grace_max) {
+    deadline_ = *grace_until_ + options_.grace_max + Millis{1};
+  }
+  if (facts_.fenced) deadline_ = std::min(deadline_, context.now + options_.renew_every);
 }
 
 // At c - 1 with our own clock: stored by a client that nobody has fenced, refused by one that somebody has.
@@ -79,7 +84,7 @@ Outcome Claim::on_foreign_echo(std::uint32_t tsecr, const ClaimContext& context)
 Outcome Claim::owner_tick(const ClaimContext& context) {
   Outcome out;
   if (context.now < deadline_) return out;
-  deadline_ = context.now + options_.renew_every;
+  rest_as_owner(context);
   if (!facts_.fenced || !context.former_may_live) return out;
   cursor_ = facts_.acked;
   verify_since_ = context.former_clock;

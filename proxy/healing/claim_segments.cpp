@@ -1,4 +1,7 @@
 // What a claim sends, and what it believes of what it hears.
+#include <algorithm>
+#include <chrono>
+
 #include <suture/sequence.hpp>
 
 #include "proxy/healing/claim.hpp"
@@ -67,6 +70,16 @@ bool Claim::plausible(const Segment& segment) const {
   if (seq_before(segment.ack, facts_.acked) || seq_diff(segment.ack, facts_.acked) > kPositionLag) return false;
   const std::int32_t ahead = seq_diff(segment.seq, facts_.received);
   return ahead <= kPositionLag && ahead >= -static_cast<std::int32_t>(facts_.window_max);
+}
+
+std::uint32_t Claim::first_echo(const SessionRecord& record, std::uint32_t clock, std::optional<Millis> since_state) {
+  constexpr Millis kBeforeState = std::chrono::seconds(60);
+  constexpr std::uint32_t kMost = 1U << 30;  // twelve days
+  std::uint32_t age = kMost;
+  if (since_state)
+    age = static_cast<std::uint32_t>(std::min<Millis::rep>((*since_state + kBeforeState).count(), kMost));
+  // The fence lies in the past, but after 24 days not in serial order any more.
+  return clock - (record.fenced ? std::min(clock - record.fence, age) : age);
 }
 
 // The echo is the nonce that a blind spoofer lacks: a forged ACK ahead of the client's would put the garbage byte where

@@ -43,10 +43,23 @@ bool same_owner(const SessionRecord& a, const SessionRecord& b) {
 
 // --- events ------------------------------------------------------------------------------------------------------
 
-void Healer::on_packet(const Segment& segment, std::span<const std::uint8_t> packet, TimePoint now) {
+bool Healer::on_packet(const Segment& segment, std::span<const std::uint8_t> packet, TimePoint now) {
+  if ((segment.flags & kRst) != 0 && !has_claim(segment.key)) return on_reset_of_the_dead(segment, now);
   Entry* entry = open_claim(segment.key, now);
-  if (entry == nullptr) return;
+  if (entry == nullptr) return false;
   apply(segment.key, entry->claim.on_packet(segment, context(*entry, now)), now, packet);
+  return true;
+}
+
+// A paced probe is sent without a claim. A client that is gone answers it with its ACK as SEQ (RFC 9293
+// section 3.10.7.1); one that resets the connection by itself at that place means the same.
+bool Healer::on_reset_of_the_dead(const Segment& segment, TimePoint now) {
+  const SessionRecord* record = world_.record(segment.key);
+  if (record == nullptr || world_.is_own(*record) || world_.situation(*record, now).owner_living) return false;
+  if (segment.seq != to_seq(record->facts.irs, record->in_known)) return false;
+  metrics_.records_ended.add();
+  world_.end_record(segment.key);
+  return true;
 }
 
 void Healer::on_replaced(const suture_flow_key& key, std::uint32_t tsecr, TimePoint now) {
@@ -72,11 +85,15 @@ void Healer::on_gated(const suture_flow_key& key, TimePoint now) {
   send_probe(*own, now);
 }
 
-bool Healer::probe(const suture_flow_key& key, TimePoint now) {
+Healer::ProbeResult Healer::probe(const suture_flow_key& key, TimePoint now) {
   const SessionRecord* record = world_.record(key);
-  if (record == nullptr || world_.is_own(*record) || world_.situation(*record, now).owner_living) return false;
-  if (!has_claim(key) && !waits_for_owner(*record, now)) send_probe(*record, now);
-  return true;
+  if (record == nullptr || world_.is_own(*record) || world_.situation(*record, now).owner_living) {
+    return {Probed::over, {}};
+  }
+  if (has_claim(key)) return {};
+  if (const auto until = waits_for_owner(*record, now)) return {Probed::too_soon, *until};
+  send_probe(*record, now);
+  return {};
 }
 
 // The table's own first step, without the claim: the answer may reach any PoP.
@@ -186,12 +203,12 @@ Healer::Entry* Healer::open_claim(const suture_flow_key& key, TimePoint now) {
 
 // Where a claim could only end the session, its end waits a little: an owner that merely seemed dead (a machine that
 // stood still for a moment, a path that was cut) takes it up again, and nothing was lost.
-bool Healer::waits_for_owner(const SessionRecord& record, TimePoint now) {
+std::optional<TimePoint> Healer::waits_for_owner(const SessionRecord& record, TimePoint now) {
   const auto dead_for = world_.owner_dead_for(record, now);
-  if (!dead_for || *dead_for >= options_.end_grace) return false;
-  if (!ends_as_known(record) && record.ts_advance + kAdvanceOfAClaim <= Claim::kAdvanceMax) return false;
+  if (!dead_for || *dead_for >= options_.end_grace) return std::nullopt;
+  if (!ends_as_known(record) && record.ts_advance + kAdvanceOfAClaim <= Claim::kAdvanceMax) return std::nullopt;
   metrics_.ends_put_off.add();
-  return true;
+  return now + (options_.end_grace - *dead_for);
 }
 
 Healer::Entry* Healer::open_owner(const SessionRecord& own, TimePoint now) {
@@ -265,12 +282,13 @@ void Healer::close(const suture_flow_key& key) {
   metrics_.open.set(static_cast<std::int64_t>(claims_.size() - resting_));
 }
 
-void Healer::list(Entry& entry, suture_flow_phase phase) {
+bool Healer::list(Entry& entry, suture_flow_phase phase) {
   if (world_.set_flow_state(entry.record.facts.key, phase)) {
     entry.listed = true;
-  } else {
-    metrics_.flow_map_full.add();
+    return true;
   }
+  metrics_.flow_map_full.add();
+  return false;
 }
 
 void Healer::unlist(Entry& entry) {
@@ -316,10 +334,14 @@ void Healer::settle(const suture_flow_key& key) {
 }
 
 void Healer::carry_out(Entry& entry, const action::Send& send, TimePoint now) {
+  // Without its place there the answer would not come here: no claim begins. The client sends again.
+  if (!entry.listed && !entry.ours && !list(entry, SUTURE_FLOW_CLAIMING)) {
+    const auto key = entry.record.facts.key;
+    return close(key);
+  }
   metrics_.nudges.add();
   entry.story.nudges += 1;
   if (!entry.story.nudged) entry.story.nudged = now;
-  if (!entry.listed && !entry.ours) list(entry, SUTURE_FLOW_CLAIMING);
   world_.send(build_nudge(send.nudge));
 }
 
@@ -363,9 +385,10 @@ void Healer::try_rebuild(Entry& entry, TimePoint now) {
   }
 }
 
-void Healer::carry_out(Entry& entry, const action::Freeze&, TimePoint) {
+void Healer::carry_out(Entry& entry, const action::Freeze&, TimePoint now) {
+  // A session in doubt that the kernel does not gate could write into another's stream.
+  if (!list(entry, SUTURE_FLOW_FROZEN)) return carry_out(entry, action::Release{}, now);
   metrics_.freezes.add();
-  list(entry, SUTURE_FLOW_FROZEN);
   world_.freeze(entry.record.facts.key);
 }
 

@@ -73,8 +73,9 @@ class Healer {
   };
   Healer(const Options& options, HealWorld& world) : options_(options), world_(world) {}
 
-  // A packet (from the IP header on) of a flow that has a claim, or whose owner is dead.
-  void on_packet(const Segment& segment, std::span<const std::uint8_t> packet, TimePoint now);
+  // A packet (from the IP header on) of a flow that has a claim, or whose owner is dead. False: it changed nothing (its
+  // session waits for its owner, an RST that ends nothing, no room).
+  bool on_packet(const Segment& segment, std::span<const std::uint8_t> packet, TimePoint now);
   bool has_claim(const suture_flow_key& key) const { return claims_.contains(key); }
 
   // Our own session: the kernel met a packet whose echo is ahead of it; a peer says that it owns it; it has data that
@@ -83,9 +84,14 @@ class Healer {
   void on_claimed(const SessionRecord& theirs, TimePoint now);
   void on_gated(const suture_flow_key& key, TimePoint now);
 
-  // One probe to the client of a dead owner; whichever PoP its answer reaches begins the claim. False: there is nothing
-  // to probe for any more (no record, or its owner lives).
-  bool probe(const suture_flow_key& key, TimePoint now);
+  // One probe to the client of a dead owner; whichever PoP its answer reaches begins the claim. over: there is nothing
+  // to probe for any more (no record, or its owner lives). too_soon: not before `again`.
+  enum class Probed : std::uint8_t { sent, over, too_soon };
+  struct ProbeResult {
+    Probed what = Probed::sent;
+    TimePoint again{};
+  };
+  ProbeResult probe(const suture_flow_key& key, TimePoint now);
 
   // What a worker did with an adopted session.
   void on_adopted(const suture_flow_key& key, ResumeRung rung, const char* reason, TimePoint now);
@@ -122,13 +128,14 @@ class Healer {
   Entry* open_claim(const suture_flow_key& key, TimePoint now);
   Entry* open_owner(const SessionRecord& own, TimePoint now);
   Entry* open(Claim claim, const SessionRecord& record, bool ours, TimePoint now);
-  bool waits_for_owner(const SessionRecord& record, TimePoint now);
+  std::optional<TimePoint> waits_for_owner(const SessionRecord& record, TimePoint now);
+  bool on_reset_of_the_dead(const Segment& segment, TimePoint now);
   void sweep(TimePoint now);
   void remind(TimePoint now);
   bool refresh(Entry& entry, TimePoint now);
   ClaimContext context(const Entry& entry, TimePoint now);
   void close(const suture_flow_key& key);
-  void list(Entry& entry, suture_flow_phase phase);
+  bool list(Entry& entry, suture_flow_phase phase);
   void unlist(Entry& entry);
   void send_probe(const SessionRecord& record, TimePoint now);
 

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <string>
+#include <utility>
 
 namespace suture::healing {
 namespace {
@@ -58,13 +59,14 @@ void Prober::set_members(std::vector<NodeId> members) {
 }
 
 void Prober::start(NodeId node, Incarnation incarnation) {
+  if (std::exchange(told_[node], incarnation) == incarnation) return;
   const auto [it, fresh] = bursts_.try_emplace({node, incarnation});
-  if (it->second.pulled) return;
   if (fresh) started_.add();
   pull(it->first, it->second);
 }
 
 void Prober::stop(NodeId node, Incarnation incarnation) {
+  told_.erase(node);
   if (bursts_.erase({node, incarnation}) != 0) stopped_.add();
 }
 
@@ -76,7 +78,6 @@ void Prober::add(NodeId node, Incarnation incarnation, const suture_flow_key& ke
 
 void Prober::pull(const Name& name, Burst& burst) {
   burst.raw.clear();
-  burst.pulled = true;
   source_.for_each(name.first, name.second, [&](const suture_flow_key& key, TimePoint active) {
     burst.raw.push_back({key, active});
   });
@@ -230,6 +231,7 @@ bool Prober::pick_fresh(Burst& burst, TimePoint now, std::vector<suture_flow_key
 }
 
 bool Prober::pick_retry(Burst& burst, TimePoint now, std::vector<suture_flow_key>& out) {
+  if (pick_due(burst, burst.put_off, now, out)) return true;
   for (auto& queue : burst.retries) {
     if (pick_due(burst, queue, now, out)) return true;
   }
@@ -267,6 +269,19 @@ bool Prober::take(Burst& burst, const Place& place, TimePoint now, std::vector<s
 void Prober::ask_again(Burst& burst, const suture_flow_key& key, Pending& pending, std::size_t level, TimePoint now) {
   pending.ticket = ++burst.last_ticket;
   burst.retries[level].push_back({key, pending.ticket, now + backoff(level)});
+}
+
+// What was counted for the round is taken back: the key says nothing about the node.
+void Prober::put_off(const suture_flow_key& key, TimePoint due) {
+  for (auto& [name, burst] : bursts_) {
+    const auto it = burst.pending.find(key);
+    if (it == burst.pending.end()) continue;
+    if (burst.round_sent > 0) --burst.round_sent;
+    if (burst.phase == Phase::judge && burst.round_sent < burst.sample) burst.phase = Phase::sample;
+    it->second.level = 0;
+    it->second.ticket = ++burst.last_ticket;
+    burst.put_off.push_back({key, burst.last_ticket, due});
+  }
 }
 
 // Answers

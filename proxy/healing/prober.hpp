@@ -81,6 +81,8 @@ class Prober {
   std::vector<suture_flow_key> next(TimePoint now);
   bool idle() const { return bursts_.empty(); }
 
+  // It may not be asked yet: due again at that time, as if it had not been asked now.
+  void put_off(const suture_flow_key& key, TimePoint due);
   // Its answer came to us: the claim goes on without the prober. If the record does not change owner, it is asked again
   // after backoff_max.
   void answered(const suture_flow_key& key, TimePoint now);
@@ -114,12 +116,12 @@ class Prober {
   };
   struct Burst {
     Phase phase = Phase::digest;
-    bool pulled = false;         // has every record of its death
     std::vector<Candidate> raw;  // not yet looked at, from the back
     boost::unordered_flat_map<suture_flow_key, Pending, FlowKeyHash> pending;
     std::array<std::vector<Place>, kBuckets> fresh;  // never probed; the most recently active first
     std::array<std::deque<Place>, kLevels> retries;  // each in order of `due`
     std::deque<Place> late;                          // other members' keys, likewise
+    std::deque<Place> put_off;                       // likewise: all wait for the same
     std::uint32_t last_ticket = 0;
     std::size_t sample = 0;         // size of one
     std::size_t round_sent = 0;     // of this sample, or in this window of the burst; fresh ones only in a burst
@@ -149,6 +151,7 @@ class Prober {
   std::map<Name, Burst> bursts_;
   double tokens_ = 0;
   std::optional<TimePoint> refilled_at_;
+  std::map<NodeId, Incarnation> told_;  // of which death start() was told last
   Counter started_, stopped_, finished_, suspected_, first_probes_, retries_, late_, answered_, claimed_, expired_,
       dropped_;
 };

@@ -19,9 +19,9 @@ StrayVerdict judge_stray(const StrayFacts& facts) {
   if (facts.claimed) return StrayVerdict::claim;
   // Never an RST of ours. If the socket has gone, the kernel answers one, which the egress program drops.
   if (facts.owner == KnownOwner::own) return StrayVerdict::deliver;
-  // An RST may be forwarded to a living owner by the kernel, but here its owner is unknown: answering or asking would
-  // turn a forged RST into traffic between the nodes.
-  if (facts.rst) return StrayVerdict::drop_rst;
+  // The client's answer to a probe, if it is gone. An RST may be forwarded to a living owner by the kernel, but here
+  // its owner is unknown: answering or asking would turn a forged RST into traffic between the nodes.
+  if (facts.rst) return facts.owner == KnownOwner::dead ? StrayVerdict::claim : StrayVerdict::drop_rst;
   if (facts.owner == KnownOwner::living) return StrayVerdict::forward_record;
   if (facts.owner == KnownOwner::dead) return StrayVerdict::claim;
   if (facts.question == Question::answered) return StrayVerdict::forward_answer;

@@ -59,10 +59,10 @@ TEST_F(IngressRows, owner_map) {
     expect("living owner over IPv6", run(p.ethernet()), kRedirect, "forward_map", 5);
     ASSERT_TRUE(owners.set(key, kLiving, kIncarnation - 1));
     expect("an earlier incarnation of a living node", run(p.ethernet()), kRedirect, "owner_dead punt");
-    expect("its RST", run(rst.ethernet()), kDrop, "owner_dead");
+    expect("its RST, which may answer a probe", run(rst.ethernet()), kRedirect, "owner_dead");
     ASSERT_TRUE(owners.set(key, kDead, kIncarnation));
     expect("dead owner", run(p.ethernet()), kRedirect, "owner_dead punt");
-    expect("its RST", run(rst.ethernet()), kDrop, "owner_dead");
+    expect("its RST, which may answer a probe", run(rst.ethernet()), kRedirect, "owner_dead");
     ASSERT_TRUE(owners.set(key, kSelf, kIncarnation));
     expect("the map says ourselves", run(p.ethernet()), kRedirect, "punt");
     owners.erase(key);
@@ -81,7 +81,7 @@ TEST_F(IngressRows, hints) {
     expect("dead", run(with_echo(base, echo_of(kDead)).ethernet()), kRedirect, "owner_dead punt");
     auto reset = with_echo(base, echo_of(kDead));
     reset.flags = kRst | kAck;
-    expect("dead, and an RST", run(reset.ethernet()), kDrop, "owner_dead");
+    expect("dead, and an RST", run(reset.ethernet()), kRedirect, "owner_dead");
     expect("own id", run(with_echo(base, echo_of(kSelf)).ethernet()), kRedirect, "punt");
     expect("unknown id", run(with_echo(base, echo_of(NodeId{99})).ethernet()), kRedirect, "punt");
     expect("id 0", run(with_echo(base, echo_of(NodeId{0})).ethernet()), kRedirect, "punt");

@@ -154,7 +154,7 @@ static __always_inline int tcp_ladder(struct __sk_buff* skb, struct packet* p, c
   if (known.says == MAP_LIVING)
     return tunnel_to(skb, self, known.node, SUTURE_TUNNEL_FINAL, p->l3, SUTURE_RUNG_FORWARD_MAP);
   if (known.says == MAP_DEAD || hint.dead) {
-    if (p->flags & TCP_RST) return drop(SUTURE_RUNG_OWNER_DEAD);
+    if (p->flags & TCP_RST) return punt_claimed(skb, p, self, now, SUTURE_RUNG_OWNER_DEAD);
     count(SUTURE_RUNG_OWNER_DEAD); /* a claim may begin: user space decides */
   }
   return rung7_punt(skb, p, self, now);

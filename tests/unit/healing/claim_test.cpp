@@ -226,6 +226,21 @@ TEST(ClaimFence, FencesOverALaterFenceOfADeadNode) {
   EXPECT_TRUE(find<action::Proven>(claim.on_packet(segment(kL, kSent, above), at(40)))->proof.unknown_owner);
 }
 
+TEST(ClaimProbe, WhichEchoesAreBelievedAtOnce) {
+  SessionRecord r = record();
+  const auto minute = std::uint32_t{60'000};
+  EXPECT_EQ(Claim::first_echo(r, kNow, Millis{5}), kNow - minute - 5);
+  EXPECT_EQ(Claim::first_echo(r, kNow, std::nullopt), kNow - (1U << 30));
+  EXPECT_EQ(Claim::first_echo(r, kNow, std::chrono::hours(24 * 90)), kNow - (1U << 30));
+  r.fenced = true;
+  r.fence = kNow - 1000;
+  EXPECT_EQ(Claim::first_echo(r, kNow, Millis{5}), r.fence) << "nothing older is accepted";
+  r.fence = kNow - 86'400'000;
+  EXPECT_EQ(Claim::first_echo(r, kNow, Millis{5}), kNow - minute - 5) << "healed a day ago";
+  r.fence = kNow - (1U << 31) - 1;
+  EXPECT_EQ(Claim::first_echo(r, kNow, Millis{5}), kNow - minute - 5) << "25 days ago";
+}
+
 TEST(ClaimFence, StopsBeforePawsTurnsAround) {
   SessionRecord r = record();
   r.ts_advance = static_cast<std::uint32_t>(Claim::kAdvanceMax - 1000);

@@ -166,7 +166,9 @@ TEST_F(HealerTest, WhatCanOnlyBeEndedWaitsUntilItsOwnerIsDeadForCertain) {
   world.theirs->http.reset();
   world.dead_for = Millis{999};
   hear({.payload = "bytes"});
-  EXPECT_TRUE(healer.probe(world.theirs->facts.key, world.now)) << "to be asked again";
+  const auto probed = healer.probe(world.theirs->facts.key, world.now);
+  EXPECT_EQ(probed.what, Healer::Probed::too_soon);
+  EXPECT_EQ(probed.again, world.now + Millis{1});
   EXPECT_TRUE(world.sent.empty());
   EXPECT_FALSE(healer.has_claim(world.theirs->facts.key)) << "if the owner is back, its packets are forwarded";
   EXPECT_EQ(healer.metrics().ends_put_off.value(), 2U);
@@ -278,12 +280,12 @@ TEST_F(HealerTest, ClaimsAreBounded) {
 }
 
 TEST_F(HealerTest, AProbeIsOneSegmentAndNoClaim) {
-  EXPECT_TRUE(healer.probe(key(), world.now));
+  EXPECT_EQ(healer.probe(key(), world.now).what, Healer::Probed::sent);
   EXPECT_EQ(world.sent.size(), 1U);
   EXPECT_EQ(world.sent[0].seq, to_seq(kIss, 300) - 2);
   EXPECT_EQ(healer.size(), 0U);
   world.owner_living = true;
-  EXPECT_FALSE(healer.probe(key(), world.now));
+  EXPECT_EQ(healer.probe(key(), world.now).what, Healer::Probed::over);
 }
 
 TEST_F(HealerTest, AHealedSessionIsAskedWhereItIsNow) {
@@ -325,6 +327,56 @@ TEST_F(HealerTest, AForeignEchoFreezesOurSessionAndOurOwnThawsIt) {
   hear({.echo = fence()});
   EXPECT_TRUE(world.did("thaw"));
   EXPECT_TRUE(world.did("clear"));
+}
+
+// The client is asked each time, and says that it is ours; between two freezes there is a growing time without.
+TEST_F(HealerTest, AForgerWhoGoesOnDoesNotFreezeASessionThatNobodyEverHealed) {
+  world.own = world.theirs;
+  world.own->owner = NodeId{1};
+  world.owner_living = true;
+  for (int i = 0; i < 400; ++i) {  // eight seconds
+    world.now += Millis{20};
+    world.clock += 20;
+    healer.on_replaced(key(), world.clock + (1 << 20), world.now);
+    hear({.echo = fence()});
+    healer.on_tick(world.now);
+  }
+  EXPECT_EQ(std::count(world.log.begin(), world.log.end(), "freeze"), 2) << "at once, and after five seconds";
+  EXPECT_EQ(std::count(world.log.begin(), world.log.end(), "thaw"), 2);
+  for (int i = 0; i < 2000; ++i) healer.on_tick(world.now += Millis{100});
+  EXPECT_EQ(healer.size(), 0U) << "forgotten in the end";
+}
+
+TEST_F(HealerTest, TheResetOfAClientThatIsGoneEndsTheRecord) {
+  hear({.in = 99, .flags = kRst});
+  hear({.in = 101, .flags = kRst | kAck});
+  EXPECT_TRUE(world.log.empty()) << "not what a probe's answer has";
+  hear({.flags = kRst});
+  EXPECT_TRUE(world.did("end_record"));
+  world.log.clear();
+  world.owner_living = true;
+  hear({.flags = kRst});
+  EXPECT_TRUE(world.log.empty()) << "its owner decides";
+}
+
+TEST_F(HealerTest, WithoutAPlaceInTheKernelsMapNoClaimBegins) {
+  world.map_full = true;
+  hear({.payload = "GET"});
+  EXPECT_TRUE(world.sent.empty());
+  EXPECT_EQ(healer.size(), 0U);
+  EXPECT_EQ(healer.metrics().flow_map_full.value(), 1U);
+  world.map_full = false;
+  hear({.payload = "GET"});
+  EXPECT_EQ(world.sent.size(), 1U) << "its retransmission";
+}
+
+TEST_F(HealerTest, ASessionInDoubtThatTheKernelCannotGateIsReleased) {
+  world.own = world.theirs;
+  world.own->owner = NodeId{1};
+  world.owner_living = world.map_full = true;
+  healer.on_replaced(key(), kFormerClock + (1 << 20), world.now);
+  EXPECT_TRUE(world.did("release and erase"));
+  EXPECT_FALSE(world.did("freeze"));
 }
 
 TEST_F(HealerTest, AnotherNodesEchoReleasesOurSessionInSilence) {

@@ -261,6 +261,35 @@ TEST_F(ProberTest, other_members_keys_are_asked_late_if_nobody_has_claimed_them)
   EXPECT_EQ(asked.size(), 200u);
 }
 
+// Sessions that can only be ended wait for their owner; they say nothing about the node and do not hold up the others.
+TEST_F(ProberTest, keys_that_are_put_off_are_asked_when_it_is_time_and_count_for_nothing) {
+  flows(0, 1000);  // put off; asked first, since they were active last
+  flows(1000, 1020, -100000);
+  prober().start(kDead, kLife);
+  std::size_t healed = 0, ended = 0;
+  for (; now < 1000; now += 10) {
+    for (const auto& k : prober().next(at(now))) {
+      if (source.flows[k] == at(0)) {
+        prober().put_off(k, at(1000));
+      } else {
+        ++healed;
+        prober().owner_changed(k);
+      }
+    }
+  }
+  EXPECT_EQ(healed, 20u);
+  for (; now < 1200; now += 10) {
+    for (const auto& k : prober().next(at(now))) {
+      ++ended;
+      prober().owner_changed(k);
+    }
+  }
+  EXPECT_EQ(ended, 1000u);
+  MetricsRegistry registry;
+  prober().register_metrics(registry);
+  EXPECT_NE(registry.prometheus_text().find("suture_probe_suspicions_total 0"), std::string::npos);
+}
+
 TEST_F(ProberTest, a_record_that_comes_after_the_death_is_asked_as_well) {
   prober().add(kDead, kLife, key(1), at(0));
   run(20, everybody);

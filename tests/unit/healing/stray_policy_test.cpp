@@ -15,7 +15,7 @@ TEST(StrayPolicy, Table) {
   const Row rows[] = {
       {{true, false, KnownOwner::none, Question::none}, StrayVerdict::drop_rst},
       {{true, false, KnownOwner::living, Question::answered}, StrayVerdict::drop_rst},
-      {{true, false, KnownOwner::dead, Question::open}, StrayVerdict::drop_rst},
+      {{true, false, KnownOwner::dead, Question::open}, StrayVerdict::claim},  // it may end the record
       {{false, false, KnownOwner::living, Question::none}, StrayVerdict::forward_record},
       {{false, false, KnownOwner::living, Question::open}, StrayVerdict::forward_record},
       {{false, false, KnownOwner::living, Question::answered}, StrayVerdict::forward_record},
