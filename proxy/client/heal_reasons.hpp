@@ -20,7 +20,7 @@
   X(partial_interim)  /* inside, or between, interim responses (1xx) */                                   \
   X(sack_above)       /* it may hold bytes of the former owner above c */                                 \
   X(no_sack)          /* the same, and it cannot say so */                                                \
-  X(identical_only)   /* neither fence nor majority: the same, unproven */                                \
+  X(identical_only)   /* before our fence the client followed an owner whose record never came */         \
   /* the plan: bytes that only the dead owner had */                                                      \
   X(lost_bytes)      /* acknowledged to the client, and in no record */                                   \
   X(partial_request) /* part of a later request, or all of it */                                          \

@@ -21,7 +21,7 @@
 //            | lost bytes, fence with ACK = SEQ          |                      |                           |
 //   proven   | hold; echo ahead of F: release            | give up              | later F: release          | rebuilt: owner
 //   owner    | echo > 2^16 ahead of us: freeze, verify   | renew the fence      | older F: ignore           | foreign echo:
-//            | (in grace: verify first, then freeze)     |                      | else freeze, verify       | as its packet
+//            | (in grace: verify, do not freeze)         |                      | else freeze, verify       | as its packet
 //   frozen   | own echo of a verification: thaw          | verify 3 times, then | with a foreign echo:      |
 //            | older own echo, ACK moved: verify there   | silent; claimed:     | release; else verify,     |
 //            | foreign echo: forward to whom it names    | release; claimant    | and release if nothing    |

@@ -35,9 +35,9 @@ struct ProofFacts {
   bool sack_above = false;
   std::uint64_t sack_edge = 0;  // sack_above: end of the highest block that the client holds
   bool lost_bytes = false;      // the former owner acknowledged [L, S), and nobody has it
-  // Not decisive: without a fence the claim rests on majority and lease instead, or says identical_only.
+  // Not decisive: without a fence the claim rests on majority and lease instead.
   bool fenced = false;
-  bool identical_only = false;  // nothing is proven of what lies above c
+  bool identical_only = false;  // an owner of whom no record came served it: nothing is known of what lies above c
 };
 
 // `reason` of the result: heal_reasons.hpp for refuse and reset, else "".
