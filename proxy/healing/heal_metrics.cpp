@@ -11,6 +11,10 @@ std::int64_t millis(TimePoint from, std::optional<TimePoint> until) {
   return until ? std::chrono::duration_cast<Millis>(*until - from).count() : -1;
 }
 
+std::int64_t millis(std::optional<Millis> duration) {
+  return duration && *duration != Millis::max() ? duration->count() : -1;
+}
+
 }  // namespace
 
 const char* to_label(GiveUpReason reason) {
@@ -66,7 +70,9 @@ void tell(const suture_flow_key& key, const HealStory& story, NodeId self, Resum
                        {"to", to_int(self)},
                        {"rung", to_label(rung)},
                        {"reason", reason},
+                       {"dead_ms", millis(story.dead_for)},
                        {"nudges", story.nudges},
+                       {"fences", story.fences},
                        {"proven_ms", millis(story.opened, story.proven)},
                        {"rebuilt_ms", millis(story.opened, story.rebuilt)},
                        {"rebuild_us", story.rebuild_micros},

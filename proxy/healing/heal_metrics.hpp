@@ -16,10 +16,12 @@ namespace suture::healing {
 
 struct HealStory {
   NodeId former{};
-  Epoch epoch = 0;  // the former owner's
+  std::optional<Millis>
+      dead_for;  // the former owner, when the claim began; absent: it was alive, or another life of it is
   TimePoint opened{};
-  std::optional<TimePoint> nudged, proven, rebuilt;
-  std::uint32_t nudges = 0;
+  std::optional<TimePoint> proven, rebuilt;
+  std::uint32_t nudges = 0;  // of these `fences`; the others were probes and verifications
+  std::uint32_t fences = 0;
   std::uint64_t rebuild_micros = 0;
 };
 

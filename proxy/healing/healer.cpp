@@ -230,7 +230,7 @@ Healer::Entry* Healer::open(Claim claim, const SessionRecord& record, bool ours,
   metrics_.claims_opened.add();
   auto entry = std::make_unique<Entry>(Entry{std::move(claim), record, {}, ours, {}, {}, false});
   entry->story.former = record.owner;
-  entry->story.epoch = record.epoch;
+  entry->story.dead_for = world_.owner_dead_for(record, now);
   entry->story.opened = now;
   Entry* out = entry.get();
   claims_.emplace(record.facts.key, std::move(entry));
@@ -333,7 +333,7 @@ void Healer::settle(const suture_flow_key& key) {
   if (over) close(key);
 }
 
-void Healer::carry_out(Entry& entry, const action::Send& send, TimePoint now) {
+void Healer::carry_out(Entry& entry, const action::Send& send, TimePoint) {
   // Without its place there the answer would not come here: no claim begins. The client sends again.
   if (!entry.listed && !entry.ours && !list(entry, SUTURE_FLOW_CLAIMING)) {
     const auto key = entry.record.facts.key;
@@ -341,7 +341,7 @@ void Healer::carry_out(Entry& entry, const action::Send& send, TimePoint now) {
   }
   metrics_.nudges.add();
   entry.story.nudges += 1;
-  if (!entry.story.nudged) entry.story.nudged = now;
+  if (entry.claim.state() == FlowState::fencing) entry.story.fences += 1;
   world_.send(build_nudge(send.nudge));
 }
 
