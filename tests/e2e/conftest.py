@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from lab import VIP, Lab, wait_until  # noqa: E402
+from lab import Lab, wait_until  # noqa: E402
 from labkit import procs  # noqa: E402
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -53,16 +53,10 @@ def lab(session_lab):
     no session of the test before."""
     settle(session_lab)
     for client in session_lab.state.topology().clients():
-        end_connections(session_lab, client.name)
+        session_lab.end_connections(client.name)
     nothing_left_over(session_lab)
     yield session_lab
     session_lab.end_processes()
-
-
-def end_connections(lab, client):
-    """Of this process, too: what a test forgot to close would be healed with the next one's."""
-    for vip in VIP.values():
-        lab.inside(client, ["ss", "-K", "-a", "-t", "dst", vip if ":" not in vip else f"[{vip}]"])
 
 
 def nothing_left_over(lab):

@@ -11,6 +11,7 @@ from lab import wait_until
 from labkit import demo_capture
 
 SLOT = 1 << 20  # PROTOCOL.md, Slot: ids are this many milliseconds apart
+GRACE = 5  # seconds: claim_actions.hpp, the first; each further one is longer
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +107,7 @@ def test_forged_echoes_and_strays_against_living_sessions(lab, who, blind):
                                                    for talk, reader in zip(idle, readers)]
     since, claims, before = marks(lab), total(lab, "suture_claims_proven_total"), total(lab, "suture_claims_open")
     nudges, still_frozen = total(lab, "suture_nudges_total"), frozen(lab)
+    freezes, began = total(lab, "suture_sessions_frozen_total"), time.monotonic()
     with lab.capture("client1", "tcp") as capture:
         count = forge(lab, who, flows, blind, 10)
         for number, talk in enumerate(idle):
@@ -119,9 +121,12 @@ def test_forged_echoes_and_strays_against_living_sessions(lab, who, blind):
             talk.nothing_more()
     assert healed(lab, since) == [] and total(lab, "suture_claims_proven_total") == claims
     assert frozen(lab) == still_frozen, "frozen, and not thawed"
+    freezes = total(lab, "suture_sessions_frozen_total") - freezes
+    assert freezes <= len(flows) * (1 + (time.monotonic() - began) // GRACE), "a forger who goes on freezes a session again and again"
     no_resets(capture)
     assert demo_capture.unexpected_fins(capture.flows(), time.time()) == 0
-    print(f"\n{count} forged packets from {who}: {total(lab, 'suture_nudges_total') - nudges:.0f} probes, "
+    print(f"\n{count} forged packets from {who}: {freezes:.0f} freezes of {len(flows)} sessions, "
+          f"{total(lab, 'suture_nudges_total') - nudges:.0f} probes, "
           f"stall {max(reader.stall for reader in readers) * 1000:.0f} ms")
 
 

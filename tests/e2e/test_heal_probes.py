@@ -4,7 +4,8 @@ import types
 import pytest
 from kit_ea import echo_apps
 from kit_eb import PATIENCE
-from kit_heal import FAMILIES, Talk, apps_of, by, cut_power, directory, download, healed, known_everywhere, marks, no_resets
+from kit_heal import (FAMILIES, Talk, apps_of, by, cut_power, directory, download, healed, known_everywhere, marks, no_resets,
+                      two_of_each)
 from lab import wait_until
 
 
@@ -46,3 +47,24 @@ def test_the_peer_whose_share_they_are_never_had_their_records(lab):
     stories = healed(lab, since, talks)
     assert len(stories) == len(talks) and set(by(stories, "rung")) == {"range"}
     print(f"\na peer without the records: {by(stories, 'pop')}, longest stall {max(one.stall for one in readers) * 1000:.0f} ms")
+
+
+def test_clients_that_are_gone_end_their_records(lab):
+    """They left without a word; the RST that answers a probe is all that anybody ever hears of them."""
+    talks = two_of_each(lab, count=5)
+    known_everywhere(lab, talks)
+    before = ended(lab)
+    lab.ok("link", "client1", "--loss", "100")
+    lab.end_connections("client1")
+    for talk in talks:
+        talk.socket.close()
+    cut_power(lab, "pop1")
+    wait_until(lambda: lab.metric("pop2", "suture_peer_up", peer="1") == 0, PATIENCE, what="pop2 calls pop1 dead")
+    lab.ok("link", "client1")
+    wait_until(lambda: not {talk.port for talk in talks} & (set(directory(lab, "pop2")) | set(directory(lab, "pop3"))), PATIENCE,
+               what="no PoP knows the sessions any more")
+    assert ended(lab) >= before + len(talks)
+
+
+def ended(lab):
+    return sum(lab.metric(pop, "suture_records_ended_total") for pop in ("pop2", "pop3"))
