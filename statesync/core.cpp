@@ -29,7 +29,7 @@ Core::Core(Options opts, std::unique_ptr<PeerTransport> link, OwnerMap& map, Slo
           {.self = options.id, .peers = ids_of(options.peers), .two_node_available = options.two_node_available}),
       liveness({.self = options.id,
                 .incarnation = options.incarnation,
-                .key = key,
+                .secret = secret,
                 .interval = options.liveness_interval,
                 .multiplier = options.liveness_multiplier,
                 .stall_limit = options.stall_limit},
@@ -41,12 +41,12 @@ Core::Core(Options opts, std::unique_ptr<PeerTransport> link, OwnerMap& map, Slo
   for (auto& limiter : limiters_) limiter = std::make_unique<LogLimiter>();
 }
 
-Hello Core::hello() const {
+Hello Core::hello(NodeId peer) const {
   Hello hello;
   hello.node = options.id;
   hello.name = options.name;
   hello.incarnation = options.incarnation;
-  hello.liveness_key = key;
+  hello.liveness_key = hello_key(secret, peer);
   const auto& underlay = options.underlay4 ? options.underlay4 : options.underlay6;
   if (underlay) {
     hello.liveness_endpoint = underlay->is_v6() ? '[' + underlay->to_string() + ']' : underlay->to_string();

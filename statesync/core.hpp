@@ -28,7 +28,7 @@ inline constexpr Millis kHelloTimeout{5000};
 struct Core {
   Core(Options options, std::unique_ptr<PeerTransport> transport, OwnerMap& map, SlotClock& clock);
 
-  Hello hello() const;
+  Hello hello(NodeId peer) const;
   // A Hello or HelloAck of `peer`, on a stream whose certificate is the peer's: may it be who it says? If so its key is
   // learned. Absent: yes.
   std::optional<LinkError> learn(NodeId peer, Incarnation incarnation, const LivenessKey& key);
@@ -38,7 +38,7 @@ struct Core {
   Options options;
   std::unique_ptr<PeerTransport> transport;
   SlotClock& slot_clock;
-  LivenessKey key = random_key();
+  LivenessKey secret = random_key();
   Directory directory;
   SlotClockDiscipline clock;
   PeerClocks peer_clocks;

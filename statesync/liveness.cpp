@@ -16,7 +16,8 @@ void Liveness::set_peer(NodeId id, Incarnation incarnation, const LivenessKey& p
   peer.flags = flags;
   peer.incarnation = incarnation;
   peer.peer_key = peer_key;
-  peer.pair_key = derive_key(options_.self, options_.incarnation, options_.key, id, incarnation, peer_key);
+  peer.pair_key =
+      derive_key(options_.self, options_.incarnation, hello_key(options_.secret, id), id, incarnation, peer_key);
 }
 
 Liveness::Outcome Liveness::on_datagram(std::span<const std::uint8_t> bytes, TimePoint now) {

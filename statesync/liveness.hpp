@@ -31,7 +31,7 @@ class Liveness {
   struct Options {
     NodeId self{};
     Incarnation incarnation = 0;
-    LivenessKey key{};  // ours, the one in our Hello
+    LivenessKey secret{};  // of our hello_key()s
     Millis interval{50};
     std::uint32_t multiplier = 5;
     Millis stall_limit{150};

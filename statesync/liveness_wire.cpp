@@ -133,6 +133,13 @@ LivenessKey derive_key(NodeId a, Incarnation a_incarnation, const LivenessKey& a
   return hmac(prk, {info.data(), info.size()});
 }
 
+LivenessKey hello_key(const LivenessKey& secret, NodeId peer) {
+  DatagramBytes label;
+  for (const char c : std::string_view("suture liveness peer")) put<std::uint8_t>(label, static_cast<std::uint8_t>(c));
+  put<std::uint8_t>(label, static_cast<std::uint8_t>(peer));
+  return hmac(secret, {label.data(), label.size()});
+}
+
 LivenessKey random_key() {
   LivenessKey key{};
   if (RAND_bytes(key.data(), static_cast<int>(key.size())) != 1) std::abort();

@@ -94,5 +94,7 @@ bool authentic(std::span<const std::uint8_t> bytes, const LivenessKey& key);
 LivenessKey derive_key(NodeId a, Incarnation a_incarnation, const LivenessKey& a_key, NodeId b,
                        Incarnation b_incarnation, const LivenessKey& b_key);
 LivenessKey random_key();
+// What a node with this secret says in its Hello to `peer`: no third node learns what these two share.
+LivenessKey hello_key(const LivenessKey& secret, NodeId peer);
 
 }  // namespace suture::statesync

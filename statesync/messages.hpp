@@ -56,7 +56,7 @@ struct Hello {
   NodeId node{};
   std::string name;
   Incarnation incarnation = 0;
-  LivenessKey liveness_key{};      // drawn at process start; TLS protects it on the way
+  LivenessKey liveness_key{};      // hello_key(): of these two nodes only; TLS protects it on the way
   std::string liveness_endpoint;   // "198.18.0.1:7101", for logs and checks
   std::uint64_t capabilities = 0;  // bits unknown to the receiver are ignored
 };

@@ -54,7 +54,7 @@ void Receiver::on_first(ToReceiver&& message) {
   ack.node = core_.options.id;
   ack.name = core_.options.name;
   ack.incarnation = core_.options.incarnation;
-  ack.liveness_key = core_.key;
+  ack.liveness_key = hello_key(core_.secret, peer_.id);
   if (complete_) {
     ack.resume_from = applied_;
   } else {

@@ -43,7 +43,7 @@ void Sender::dial(TimePoint now) {
   handler.on_message = [this](ToSender&& message) { on_message(std::move(message)); };
   handler.on_closed = [this](const LinkError& error) { fail(error); };
   stream_ = core_.transport->dial(peer_.id, peer_.statesync, std::move(handler));
-  send(core_.hello());
+  send(core_.hello(peer_.id));
 }
 
 void Sender::send(ToReceiver message) {

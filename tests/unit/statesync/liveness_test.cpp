@@ -12,7 +12,7 @@ struct Node {
   Node(NodeId node, Incarnation inc)
       : id(node),
         incarnation(inc),
-        liveness({.self = node, .incarnation = inc, .key = key_of(node, inc)},
+        liveness({.self = node, .incarnation = inc, .secret = key_of(node, inc)},
                  {.on_up = [this](NodeId, Incarnation) { ++ups; },
                   .on_down = [this](NodeId, Incarnation) { ++downs; },
                   .on_heard = [this](const Datagram& d, TimePoint) { last = d; },
@@ -25,7 +25,7 @@ struct Node {
     return k;
   }
   void learn(const Node& other) {
-    liveness.set_peer(other.id, other.incarnation, key_of(other.id, other.incarnation), at(0));
+    liveness.set_peer(other.id, other.incarnation, hello_key(key_of(other.id, other.incarnation), id), at(0));
   }
   DatagramBytes beat(std::int64_t ms) {
     const auto out = liveness.tick(at(ms), 12345);
@@ -125,8 +125,17 @@ TEST_F(LivenessTest, garbage_strangers_and_reflections) {
   EXPECT_EQ(b.hear(impostor.beat(0), 0), Outcome::forged);
 }
 
+TEST_F(LivenessTest, what_a_node_tells_one_peer_is_of_no_use_to_another) {
+  // C was told these by A and B, and is in the place of A.
+  const auto from_a = hello_key(Node::key_of(kA, 10), kC), from_b = hello_key(Node::key_of(kB, 20), kC);
+  const auto pair = derive_key(kA, 10, from_a, kB, 20, from_b);
+  const Datagram d{.sender = kA, .receiver = kB, .incarnation = 10, .seq = 1};
+  EXPECT_EQ(b.hear(encode(d, pair), 0), Outcome::forged);
+}
+
 TEST_F(LivenessTest, an_echo_of_what_was_never_sent_proves_nothing) {
-  const auto pair = derive_key(kA, 10, Node::key_of(kA, 10), kB, 20, Node::key_of(kB, 20));
+  const auto pair =
+      derive_key(kA, 10, hello_key(Node::key_of(kA, 10), kB), kB, 20, hello_key(Node::key_of(kB, 20), kA));
   Datagram d{.sender = kB, .receiver = kA, .incarnation = 20, .seq = 1, .echo = 1000};
   EXPECT_EQ(a.hear(encode(d, pair), 0), Outcome::accepted);
   EXPECT_FALSE(a.liveness.alive(kB));
