@@ -355,13 +355,6 @@ void Directory::for_each(const std::function<void(const SessionRecord&)>& visit)
   for (const auto& [key, entry] : entries_) visit(entry->record);
 }
 
-void Directory::for_each_of(NodeId owner, const std::function<void(const SessionRecord&)>& visit) const {
-  if (per_owner_[to_int(owner)] == 0) return;
-  for (const auto& [key, entry] : entries_) {
-    if (entry->record.owner == owner) visit(entry->record);
-  }
-}
-
 void Directory::for_each_of(NodeId owner, Incarnation incarnation,
                             const std::function<void(const SessionRecord&, TimePoint)>& visit) const {
   if (per_owner_[to_int(owner)] == 0) return;

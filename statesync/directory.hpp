@@ -115,7 +115,6 @@ class Directory {
   Epoch claim_epoch(const suture_flow_key& key) const;
   bool is_own(const SessionRecord& record) const;
   void for_each(const std::function<void(const SessionRecord&)>& visit) const;
-  void for_each_of(NodeId owner, const std::function<void(const SessionRecord&)>& visit) const;
   // Of one incarnation, with the time of its last state here: the most recently active first is the caller's to sort.
   void for_each_of(NodeId owner, Incarnation incarnation,
                    const std::function<void(const SessionRecord&, TimePoint updated)>& visit) const;

@@ -84,7 +84,10 @@ int check_config(const Run& command) {
   const auto& c = *loaded.config;
   const auto certificate =
       pki::check_node_certificate(c.statesync.cert_file, c.statesync.key_file, c.statesync.ca_file, c.node.id);
-  if (!certificate) return fail(certificate.error());
+  if (!certificate) {
+    std::fprintf(stderr, "%s: statesync: %s\n", command.config_file.c_str(), certificate.error().message.c_str());
+    return 1;
+  }
   std::printf("%s: ok\n", command.config_file.c_str());
   return 0;
 }

@@ -55,7 +55,6 @@ class HttpSession final : public Session {
   // Response side (http_response.cpp).
   bool pump_response();
   bool take_response(std::string_view data);
-  bool take_response_head(std::string_view& data);
   bool relay_interim(std::string_view head);
   bool send_response_head(std::string_view rest);
   bool send_response_body(std::string_view data);

@@ -51,7 +51,6 @@ class Session : public EventHandler, public UpstreamUser {
   SessionMode mode() const { return record_.mode; }
   const SessionRecord& record() const { return record_; }
   StreamSocket& client() { return client_; }
-  std::size_t buffered_bytes() const { return to_client_.capacity() + to_upstream_.capacity(); }
 
   std::size_t worker_slot = 0;  // the worker's: place in its list
 

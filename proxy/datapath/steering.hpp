@@ -114,7 +114,6 @@ class Steering {
   void register_metrics(MetricsRegistry& registry);
 
   // bpf_ktime_get_ns() - CLOCK_MONOTONIC of this process, ns: not 0 in a time namespace (time_namespaces(7)).
-  std::int64_t kernel_clock_ahead_ns() const { return clock_ahead_ns_; }
   // For BPF_PROG_TEST_RUN: "ingress", "ingress_l3", "tunnel_ingress", "egress", "egress_l3". -1: no such program.
   int program_fd(const std::string& name) const;
 

@@ -21,7 +21,6 @@ class Dampener {
 
   HealthState state() const { return state_; }
   // Results in a row against the current state, towards `rise` or `fall`.
-  std::uint32_t contrary() const { return contrary_; }
 
  private:
   std::uint32_t rise_;

@@ -62,11 +62,16 @@ Result<CertificateInfo> check_node_certificate(const std::string& cert_file, con
 
   if (X509_check_private_key(cert->get(), key->get()) != 1) {
     ERR_clear_error();
-    return Error{"the key in " + key_file + " does not belong to the certificate in " + cert_file};
+    return Error{"the key in " + key_file + " does not belong to the certificate in " + cert_file +
+                 "; wanted both files of one `suture pki node`"};
   }
   CertPtr issuer;
   for (const int purpose : {X509_PURPOSE_SSL_SERVER, X509_PURPOSE_SSL_CLIENT}) {
-    const auto chain = verify_chain(**cert, *cas, purpose, cert_file + " does not verify against " + ca_file, issuer);
+    const auto chain = verify_chain(**cert, *cas, purpose,
+                                    cert_file + " does not verify against " + ca_file +
+                                        " (wanted: issued by this CA, suture pki node DIR NAME " +
+                                        std::to_string(to_int(id)) + " in its directory)",
+                                    issuer);
     if (!chain) return chain.error();
   }
   auto info = describe(**cert, cert_file);
@@ -77,7 +82,7 @@ Result<CertificateInfo> check_node_certificate(const std::string& cert_file, con
   }
   if (*info->node != id) {
     return Error{cert_file + " was issued for node " + std::to_string(to_int(*info->node)) + ", but node.id is " +
-                 std::to_string(to_int(id))};
+                 std::to_string(to_int(id)) + "; wanted that node's files, or its id here"};
   }
   const auto own = check_validity(*info, cert_file, "issue a new one with suture pki node", now);
   if (!own) return own.error();
