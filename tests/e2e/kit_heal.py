@@ -197,35 +197,47 @@ def cut_power(lab, pop):
 
 
 def directory(lab, pop):
-    """{port of the client: the session as that PoP knows it}"""
+    """{(family, port of the client): the session as that PoP knows it}. The families' ports are drawn independently."""
     status, body = lab.admin(pop, "/sessions?limit=2000")
     assert status == 200, body
-    return {int(one["client"].rpartition(":")[2]): one for one in json.loads(body)["sessions"]}
+    return {named(one["client"]): one for one in json.loads(body)["sessions"]}
+
+
+def named(client):
+    """(family, port) of "192.0.2.1:40000" or "[2001:db8::1]:40000"."""
+    return 6 if client.startswith("[") else 4, int(client.rpartition(":")[2])
+
+
+def names(talks):
+    return {(talk.family, talk.port) for talk in talks}
 
 
 def known_everywhere(lab, talks, pops=("pop1", "pop2", "pop3")):
     """All these PoPs know these connections, and of each what its owner knows now: requests, too, that are under way."""
-    wanted = {talk.port: None for talk in talks}
+    wanted = dict.fromkeys(names(talks))
     for pop in pops:
-        wanted.update({port: one for port, one in directory(lab, pop).items() if one["own"] and port in wanted})
+        wanted.update({name: one for name, one in directory(lab, pop).items() if one["own"] and name in wanted})
     everything_known(lab, wanted, pops)
 
 
 def everything_known(lab, wanted, pops):
-    """`wanted`: {port: the owner's own view}; None: the connection is enough."""
-    def known(pop):
+    """`wanted`: {(family, port): the owner's own view}; None: the connection is enough."""
+    def behind(pop):
         there = directory(lab, pop)
-        return all(port in there and (one is None or there[port]["in_known"] >= one["in_known"]
-                                      and there[port].get("exchanges", 0) >= one.get("exchanges", 0)) for port, one in wanted.items())
+        return {name: (one, there.get(name)) for name, one in wanted.items()
+                if name not in there or one is not None and (there[name]["in_known"] < one["in_known"]
+                                                             or there[name].get("exchanges", 0) < one.get("exchanges", 0))}
     for pop in pops:
-        wait_until(lambda name=pop: known(name), PATIENCE, what=f"{pop} knows the sessions")
+        deadline = time.monotonic() + PATIENCE
+        while late := behind(pop):
+            assert time.monotonic() < deadline, f"{pop} does not know {len(late)} sessions as their owner does:\n" + "\n".join(
+                f"{name}: {one}, there {there}" for name, (one, there) in list(late.items())[:5])
+            time.sleep(0.1)  # building the page takes the PoP a while
 
 
 def owner_of(lab, pop, talk):
     """The id of the owner of that connection, as the PoP's directory has it."""
-    status, body = lab.admin(pop, "/sessions?limit=2000")
-    assert status == 200, body
-    return next((one["owner"] for one in json.loads(body)["sessions"] if one["client"].endswith(f":{talk.port}")), None)
+    return directory(lab, pop).get((talk.family, talk.port), {}).get("owner")
 
 
 # ---- what the PoPs say of it
@@ -253,8 +265,7 @@ def healed(lab, since, talks=None):
     stories = told(lab, "healed", since)
     if talks is None:
         return stories
-    ports = {str(talk.port) for talk in talks}
-    return [one for one in stories if re.search(r":(\d+)>", one["flow"])[1] in ports]
+    return [one for one in stories if named(one["flow"].partition(">")[0]) in names(talks)]
 
 
 def wait_healed(lab, since, talks, timeout=PATIENCE):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from kit_eb import PATIENCE
-from kit_heal import (FAMILIES, VIPS, Nudges, Talk, apps_of, by, cut_power, directory, download, known_everywhere, ledger, marks, no_resets, pattern, said,
+from kit_heal import (FAMILIES, VIPS, Nudges, Talk, apps_of, by, cut_power, directory, download, known_everywhere, ledger, marks, names, no_resets, pattern, said,
                       spread, tcp_of, told, two_of_each, wait_healed)
 from lab import wait_until
 from labkit import demo_capture
@@ -97,7 +97,7 @@ def test_power_cut(lab, make):
         assert demo_capture.unexpected_fins(capture.flows(), time.time()) == 0
         for talk in talks:  # before the client's way to us changes again
             talk.socket.close()
-        wait_until(lambda: not directory(lab, "pop2").keys() & {talk.port for talk in talks}, PATIENCE, what="the sessions' end")
+        wait_until(lambda: not directory(lab, "pop2").keys() & names(talks), PATIENCE, what="the sessions' end")
         print(f"\n{make}: by rung {by(stories, 'rung')}, reasons {by(stories, 'reason')}, stalls {spread([r.stall * 1000 for r in readers])}, "
               f"claim to going on {spread([float(one['resumed_ms']) for one in stories])}")
 

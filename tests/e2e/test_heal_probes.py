@@ -1,10 +1,11 @@
 """Clients that only wait are asked by somebody, whoever of the PoPs has begun or has seen what."""
+import socket
 import types
 
 import pytest
 from kit_ea import echo_apps
 from kit_eb import PATIENCE
-from kit_heal import (FAMILIES, Talk, apps_of, by, cut_power, directory, download, healed, known_everywhere, marks, no_resets,
+from kit_heal import (FAMILIES, Talk, apps_of, by, cut_power, directory, download, healed, known_everywhere, marks, names, no_resets,
                       two_of_each)
 from lab import wait_until
 
@@ -21,7 +22,7 @@ def test_clients_that_wait_hear_of_the_death_although_the_owner_is_back_at_once(
     for one in waiting:
         one.sendall(b"x")
         assert one.recv(1) == b"x"
-    known_everywhere(lab, [types.SimpleNamespace(port=one.getsockname()[1]) for one in waiting])
+    known_everywhere(lab, [types.SimpleNamespace(family=4 if one.family == socket.AF_INET else 6, port=one.getsockname()[1]) for one in waiting])
     since = marks(lab)
     lab.ok("crash", "pop1")
     lab.ok("start", "pop1")
@@ -37,7 +38,7 @@ def test_the_peer_whose_share_they_are_never_had_their_records(lab):
     readers = [download(Talk(lab, "client1", family), 400_000, 100_000) for family in FAMILIES for _ in range(10)]
     talks = [reader.talk for reader in readers]
     known_everywhere(lab, talks, pops=("pop1", "pop2"))
-    assert not {talk.port for talk in talks} & set(directory(lab, "pop3")), "pop3 knows them: nothing is tested"
+    assert not names(talks) & directory(lab, "pop3").keys(), "pop3 knows them: nothing is tested"
     since = marks(lab)
     with lab.capture("client1", "tcp") as capture:
         cut_power(lab, "pop1")
@@ -61,7 +62,7 @@ def test_clients_that_are_gone_end_their_records(lab):
     cut_power(lab, "pop1")
     wait_until(lambda: lab.metric("pop2", "suture_peer_up", peer="1") == 0, PATIENCE, what="pop2 calls pop1 dead")
     lab.ok("link", "client1")
-    wait_until(lambda: not {talk.port for talk in talks} & (set(directory(lab, "pop2")) | set(directory(lab, "pop3"))), PATIENCE,
+    wait_until(lambda: not names(talks) & (directory(lab, "pop2").keys() | directory(lab, "pop3").keys()), PATIENCE,
                what="no PoP knows the sessions any more")
     assert ended(lab) >= before + len(talks)
 

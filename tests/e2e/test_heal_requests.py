@@ -6,7 +6,7 @@ import signal
 import pytest
 from kit_ea import echo_apps
 from kit_eb import PATIENCE
-from kit_heal import (FAMILIES, Ended, Talk, apps_of, by, cut_power, healed, known_everywhere, ledger, marks, no_resets, said,
+from kit_heal import (FAMILIES, Ended, Talk, apps_of, by, cut_power, directory, healed, known_everywhere, ledger, marks, no_resets, said,
                       stop_process, two_of_each, unplug, wait_healed)
 from lab import wait_until
 from labkit import procs, routes
@@ -116,11 +116,8 @@ def test_a_request_with_a_body_passed_on_and_recorded_is_executed_once(lab, meth
 
 
 def phase(lab, pop, talk):
-    import json
-    names = {0: "idle", 1: "head", 2: "body", 3: "waiting", 4: "response"}
-    sessions = json.loads(lab.admin(pop, "/sessions?limit=2000")[1])["sessions"]
-    one = next((one for one in sessions if one["client"].endswith(f":{talk.port}")), {})
-    return names.get(one.get("phase"))
+    phases = {0: "idle", 1: "head", 2: "body", 3: "waiting", 4: "response"}
+    return phases.get(directory(lab, pop).get((talk.family, talk.port), {}).get("phase"))
 
 
 def test_a_post_passed_on_and_not_recorded_is_executed_once(lab):

@@ -71,7 +71,7 @@ def cut_power(lab, crowd, owner):
     """Returns how many sessions were healed by rung, once all of the crowd's are."""
     wait_until(lambda: lab.stats(owner)["active_sessions"] >= crowd.count, PATIENCE, what="all sessions at the owner")
     others = [pop["name"] for pop in lab.status()["pops"] if pop["name"] != owner and pop["running"]]
-    everything_known(lab, {port: one for port, one in directory(lab, owner).items() if one["own"]}, others)
+    everything_known(lab, {name: one for name, one in directory(lab, owner).items() if one["own"]}, others)
     before = heals(lab, others)
     lab.ok("kill", owner)
     wait_until(lambda: sum(since(before, heals(lab, others)).values()) >= crowd.count, PATIENCE,
