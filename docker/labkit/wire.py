@@ -38,6 +38,12 @@ def join(state, link):
         emulate(state, link, {key: value for key, value in shaped.items() if key != "by"})
 
 
+def sever(state, link):
+    """The cable eats every packet, and both ends keep their carrier. join() mends it."""
+    for end in (link.a, link.b):
+        _tc(state, "qdisc", "del", "dev", link.wire_device(end), "clsact")
+
+
 def plug(state, link, up):
     """Pulls the cable, or puts it back: both ends see their carrier go and come."""
     netns.ip_batch(state, WIRES, [f"link set {link.wire_device(end)} {'up' if up else 'down'}" for end in (link.a, link.b)])

@@ -186,6 +186,25 @@ def unplug(lab, pop):
         wire.plug(lab.state, link, up=False)
 
 
+@contextlib.contextmanager
+def swallowed(lab, pop):
+    """The PoP's cables eat every packet, and nobody sees a carrier go: only BFD and silence tell."""
+    links = lab.state.topology().hosts[pop].links
+    for link in links:
+        wire.sever(lab.state, link)
+    try:
+        yield
+    finally:
+        for link in links:
+            wire.join(lab.state, link)
+
+
+def cpu_seconds(lab, pop):
+    """Of all threads of that PoP's suture, so far."""
+    tasks = pathlib.Path(f"/proc/{procs.pid_of(lab.state, pop, 'suture')}/task").glob("*/schedstat")
+    return sum(int(path.read_text().split()[0]) for path in tasks) / 1e9
+
+
 def cut_power(lab, pop):
     """`lab kill` without a process of its own. Returns when the links were gone (time.monotonic)."""
     with lab.state.lock():

@@ -5,8 +5,8 @@ import time
 
 import pytest
 from kit_eb import PATIENCE
-from kit_heal import (FAMILIES, VIPS, Nudges, Talk, apps_of, by, cut_power, directory, download, known_everywhere, ledger, marks, names, no_resets, pattern, said,
-                      spread, tcp_of, told, two_of_each, wait_healed)
+from kit_heal import (FAMILIES, VIPS, Nudges, Talk, apps_of, by, cpu_seconds, cut_power, directory, download, known_everywhere, ledger, marks, names, no_resets,
+                      pattern, said, spread, swallowed, tcp_of, told, two_of_each, wait_healed)
 from lab import wait_until
 from labkit import demo_capture
 
@@ -134,8 +134,9 @@ def test_power_cut_while_the_clients_window_is_zero(lab):
     assert by(stories, "rung") == {"range": 4}
 
 
-def test_detection_and_stall(lab):
-    """Numbers only: a power cut that the routers see by carrier loss."""
+@pytest.mark.parametrize("seen_by", ["carrier loss", "BFD"])
+def test_detection_and_stall(lab, seen_by):
+    """Numbers only: a death that the routers see by carrier loss, or by BFD alone (3 x 150 ms in the lab)."""
     size = 700_000
     readers = [download(Talk(lab, "client1", family), size, 200_000) for family in FAMILIES for _ in range(20)]
     idle = two_of_each(lab, count=20)
@@ -145,20 +146,27 @@ def test_detection_and_stall(lab):
     for reader in readers:
         reader.beyond(0)
         reader.stall = 0.0
+    spent = cpu_seconds(lab, "pop2")
     now = time.time()
     today = now % 86400
-    cut_power(lab, "pop1")
-    stories = wait_healed(lab, since, talks)
-    for reader in readers:
-        reader.check()
-    for talk in idle:
-        assert talk.get("/say?id=on") == said("pop2", "on")
+    with contextlib.ExitStack() as until_the_end:
+        if seen_by == "BFD":
+            until_the_end.enter_context(swallowed(lab, "pop1"))
+        else:
+            cut_power(lab, "pop1")
+        stories = wait_healed(lab, since, talks)
+        spent = cpu_seconds(lab, "pop2") - spent
+        for reader in readers:
+            reader.check()
+        for talk in idle:
+            assert talk.get("/say?id=on") == said("pop2", "on")
     downs = [one for one in told(lab, "peer_down", since) if one["pop"] == "pop2"]
-    print(f"\npower cut seen by carrier loss, {len(talks)} sessions (sanitizer build if that is what SUTURE_BIN is):")
-    print(f"cut to 'peer_down' at the heir: {(downs[0]['time'] - today) * 1000 if downs else -1:.0f} ms")
-    print(f"cut to session going on: {spread([(one['time'] - today) * 1000 for one in stories])}")
-    print(f"first probe or stray to the client's proof: {spread([float(one['proven_ms']) for one in stories])}; "
+    print(f"\ndeath seen by {seen_by}, {len(talks)} sessions (sanitizer build if that is what SUTURE_BIN is):")
+    print(f"death to 'peer_down' at the heir: {(downs[0]['time'] - today) * 1000 if downs else -1:.0f} ms")
+    print(f"death to session going on: {spread([(one['time'] - today) * 1000 for one in stories])}")
+    print(f"the claim's first packet to the client's proof: {spread([float(one['proven_ms']) for one in stories])}; "
           f"to the first byte: {spread([float(one['resumed_ms']) for one in stories])}")
-    print(f"nudges per claim: {by(stories, 'nudges')}; rebuild {spread([float(one['rebuild_us']) for one in stories], 'us')}; "
-          f"by rung {by(stories, 'rung')}")
+    print(f"nudges per claim: {by(stories, 'nudges')}, fences of them: {by(stories, 'fences')}; "
+          f"rebuild {spread([float(one['rebuild_us']) for one in stories], 'us')}; by rung {by(stories, 'rung')}")
+    print(f"CPU of the heir's process from the death to the last heal, per session: {spent / len(talks) * 1e6:.0f} us")
     print(f"stall of a download: {spread([reader.stall * 1000 for reader in readers])}")

@@ -110,6 +110,23 @@ TEST_F(Lifecycle, tun_lives_as_long_as_its_descriptor) {
   EXPECT_FALSE(Tun::open("a-name-that-is-too-long"));
 }
 
+// What is injected meanwhile is lost and counted (NodeHealWorld, TunnelOutlet); TCP sends it again.
+TEST_F(Lifecycle, a_tun_that_cannot_be_written_says_so_and_works_again) {
+  auto tun = Tun::open("suture0");
+  ASSERT_TRUE(tun) << tun.error().message;
+  const auto packet = TcpPacket{"192.0.2.1", "198.51.100.10", 40000, 80}.ip();
+  EXPECT_TRUE(tun->write(packet));
+  must("ip link set suture0 down");
+  const auto done = tun->write(packet);
+  ASSERT_FALSE(done);
+  EXPECT_TRUE(has(done.error().message, "write to TUN device suture0")) << done.error().message;
+  EXPECT_EQ(done.error().errno_value, EIO);
+  EXPECT_TRUE(*tun->restore());
+  EXPECT_TRUE(tun->write(packet));
+  must("ip link del suture0");
+  EXPECT_FALSE(tun->write(packet)) << "gone for good";
+}
+
 TEST_F(Lifecycle, addresses) {
   const unsigned lo = ::if_nametoindex("lo");
   for (const char* text : {"203.0.113.99", "2001:db8:113::99"}) {
