@@ -18,12 +18,15 @@ namespace suture::statesync {
 inline constexpr std::size_t kHeadBytesMax = 64 * 1024;
 inline constexpr std::size_t kNameBytesMax = 255;  // node names, methods
 inline constexpr std::size_t kEtagBytesMax = 1024;
+inline constexpr std::size_t kContentBytesMax = 1024 * 1024;  // of one record: heads, bodies, journals, messages
+inline constexpr std::size_t kTailBytesMax = 16 * 1024;       // last chunk and trailers; an event's id
 inline constexpr std::size_t kBatchChangesMax = 4096;
 inline constexpr int kMessageBytesMax = 4 * 1024 * 1024;
 
 // Whatever the record holds, the result decodes: a peer that refuses one record ends the stream of all. A head, method
-// or etag beyond its limit is left out, and so is an HTTP state that contradicts itself (the session then heals on a
-// lower rung); out_sent is at least out_acked; of the answered exchanges the newest HttpState::kAnsweredMax go.
+// or etag beyond its limit is left out, and bodies and journals beyond kContentBytesMax in all, and so is an HTTP state
+// that contradicts itself (the session then heals on a lower rung); out_sent is at least out_acked; of the answered
+// exchanges the newest HttpState::kAnsweredMax go.
 void encode(const SessionRecord& record, v1::Record& out);
 Result<SessionRecord> decode(const v1::Record& in);
 

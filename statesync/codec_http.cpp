@@ -10,13 +10,18 @@ namespace {
 constexpr std::uint16_t kStatusMax = 999;
 
 // v1::Http holds the current exchange itself, v1::Exchange one that was answered: same fields, same names.
+std::shared_ptr<const std::string> shared(const std::string& bytes) {
+  return bytes.empty() ? nullptr : std::make_shared<const std::string>(bytes);
+}
+
 template <class Message>
-void encode_exchange(const Exchange& exchange, Message& out) {
+void encode_exchange(const Exchange& exchange, ContentBudget& budget, Message& out) {
   out.set_request_start(exchange.request_start);
   out.set_request_head_end(exchange.request_head_end);
   out.set_request_framing(static_cast<std::uint32_t>(exchange.request_framing));
   out.set_request_length(exchange.request_length);
-  if (exchange.request_head && exchange.request_head->size() <= kHeadBytesMax) {
+  if (exchange.request_head && exchange.request_head->size() <= kHeadBytesMax &&
+      budget.take(exchange.request_head->size())) {
     out.set_request_head(*exchange.request_head);
   }
   if (exchange.method.size() <= kNameBytesMax) out.set_method(exchange.method);
@@ -28,10 +33,18 @@ void encode_exchange(const Exchange& exchange, Message& out) {
   out.set_response_length(exchange.response_length);
   if (exchange.etag.size() <= kEtagBytesMax) out.set_etag(exchange.etag);
   out.set_keep_alive(exchange.keep_alive);
+  if (exchange.journal && budget.take(exchange.journal->size())) {
+    out.set_journal_start(exchange.journal_start);
+    out.set_journal(*exchange.journal);
+  }
+  if (exchange.request_body && budget.take(exchange.request_body->size())) out.set_request_body(*exchange.request_body);
+  if (exchange.body && consistent(*exchange.body) && budget.take(content_bytes(*exchange.body))) {
+    encode_body(*exchange.body, *out.mutable_body());
+  }
 }
 
 template <class Message>
-Result<void> decode_exchange(const Message& in, Exchange& out) {
+Result<void> decode_exchange(const Message& in, ContentBudget& budget, Exchange& out) {
   constexpr auto kFramingMax = static_cast<std::uint32_t>(BodyFraming::until_close);
   if (in.request_framing() > kFramingMax || in.response_framing() > kFramingMax) return bad("an unknown body framing");
   if (in.request_head().size() > kHeadBytesMax) return bad("a request head that is too long");
@@ -45,11 +58,16 @@ Result<void> decode_exchange(const Message& in, Exchange& out) {
   if (in.response_end() != 0 && in.response_end() < std::max(in.response_start(), in.response_head_end())) {
     return bad("a response that ends before it starts");
   }
+  if (!budget.take(in.request_head().size() + in.request_body().size() + in.journal().size())) {
+    return bad("more content than fits into a record");
+  }
+  if (in.journal_start() + in.journal().size() < in.journal_start()) return bad("a journal without an end");
   out.request_start = in.request_start();
   out.request_head_end = in.request_head_end();
   out.request_framing = static_cast<BodyFraming>(in.request_framing());
   out.request_length = in.request_length();
-  if (!in.request_head().empty()) out.request_head = std::make_shared<const std::string>(in.request_head());
+  out.request_head = shared(in.request_head());
+  out.request_body = shared(in.request_body());
   out.method = in.method();
   out.response_start = in.response_start();
   out.response_head_end = in.response_head_end();
@@ -59,6 +77,15 @@ Result<void> decode_exchange(const Message& in, Exchange& out) {
   out.response_length = in.response_length();
   out.etag = in.etag();
   out.keep_alive = in.keep_alive();
+  if (in.has_journal()) {
+    out.journal_start = in.journal_start();
+    out.journal = std::make_shared<const std::string>(in.journal());
+  }
+  if (in.has_body()) {
+    auto track = decode_body(in.body(), budget);
+    if (!track) return track.error();
+    out.body = std::make_shared<const BodyTrack>(std::move(*track));
+  }
   return {};
 }
 
@@ -78,7 +105,12 @@ void encode_http(const HttpState& http, v1::Http& out) {
   out.set_phase(static_cast<std::uint32_t>(http.phase));
   out.set_exchanges(http.exchanges);
   out.set_pipelined(http.pipelined);
-  encode_exchange(http, out);
+  ContentBudget budget;
+  encode_exchange(http, budget, out);
+  if (http.pending && budget.take(http.pending->size())) out.set_pending(*http.pending);
+  if (http.websocket && consistent(*http.websocket) && budget.take(content_bytes(*http.websocket))) {
+    encode_websocket(*http.websocket, *out.mutable_websocket());
+  }
   // From the newest back: an heir finishes in order, so what lies before a gap is of no use to it.
   std::size_t first = http.answered.size();
   while (first > 0 && http.answered.size() - first < HttpState::kAnsweredMax) {
@@ -87,7 +119,7 @@ void encode_http(const HttpState& http, v1::Http& out) {
     if (!consistent(exchange) || exchange.response_end == 0 || !in_order) break;
     --first;
   }
-  for (; first < http.answered.size(); ++first) encode_exchange(http.answered[first], *out.add_answered());
+  for (; first < http.answered.size(); ++first) encode_exchange(http.answered[first], budget, *out.add_answered());
 }
 
 Result<HttpState> decode_http(const v1::Http& in) {
@@ -97,13 +129,21 @@ Result<HttpState> decode_http(const v1::Http& in) {
   http.phase = static_cast<HttpPhase>(in.phase());
   http.exchanges = in.exchanges();
   http.pipelined = in.pipelined();
-  if (auto current = decode_exchange(in, http); !current) return current.error();
+  ContentBudget budget;
+  if (auto current = decode_exchange(in, budget, http); !current) return current.error();
+  if (!budget.take(in.pending().size())) return bad("more content than fits into a record");
+  http.pending = shared(in.pending());
+  if (in.has_websocket()) {
+    auto websocket = decode_websocket(in.websocket(), budget);
+    if (!websocket) return websocket.error();
+    http.websocket = std::make_shared<const WebSocketState>(std::move(*websocket));
+  }
   std::uint64_t end = 0;
   for (const auto& answered : in.answered()) {
     if (answered.response_end() == 0) return bad("an answered exchange whose response has no end");
     if (answered.response_start() < end) return bad("answered exchanges out of order");
     end = answered.response_end();
-    auto decoded = decode_exchange(answered, http.answered.emplace_back());
+    auto decoded = decode_exchange(answered, budget, http.answered.emplace_back());
     if (!decoded) return decoded.error();
   }
   return http;

@@ -14,56 +14,13 @@
 #include <string>
 #include <vector>
 
+#include <statesync/http_state.hpp>
 #include <suture/conn_facts.hpp>
 #include <suture/ids.hpp>
 
 namespace suture {
 
 enum class SessionMode : std::uint8_t { tcp = 1, http = 2 };
-
-// Where an HTTP/1.1 session stands. The oldest request without a complete response decides; later pipelined requests
-// are counted only (they are in [request_end, in_known) and have not been passed to the application).
-enum class HttpPhase : std::uint8_t {
-  idle = 0,      // every response so far was written; the next request has not begun
-  head = 1,      // part of a request head has arrived
-  body = 2,      // the request head was passed on, its body is under way
-  waiting = 3,   // the whole request was passed on, no byte of the response has left
-  response = 4,  // part of the response has left for the client
-  upgraded = 5,  // 101 was sent: both directions are opaque (or WebSocket) from here on
-};
-
-enum class BodyFraming : std::uint8_t { none = 0, length = 1, chunked = 2, until_close = 3 };
-
-// One request and its response.
-struct Exchange {
-  // In `in` offsets.
-  std::uint64_t request_start = 0;
-  std::uint64_t request_head_end = 0;  // first byte after the head; 0: unknown yet
-  BodyFraming request_framing = BodyFraming::none;
-  std::uint64_t request_length = 0;                 // framing length: body bytes
-  std::shared_ptr<const std::string> request_head;  // as the client sent it; empty in phase idle or above the limit
-  std::string method;
-  // In `out` offsets.
-  std::uint64_t response_start = 0;
-  std::uint64_t response_head_end = 0;  // 0: not yet sent
-  std::uint64_t response_end = 0;       // 0: unknown yet
-  std::uint16_t status = 0;
-  BodyFraming response_framing = BodyFraming::none;
-  std::uint64_t response_length = 0;
-  std::string etag;        // only a strong one (RFC 9110 section 8.8.3), with its quotes
-  bool keep_alive = true;  // the connection stays open after this exchange
-};
-
-// The base is the current exchange; in phase idle the last one (its response_end is then exact).
-struct HttpState : Exchange {
-  HttpPhase phase = HttpPhase::idle;
-  std::uint64_t exchanges = 0;  // completed on this connection
-  std::uint32_t pipelined = 0;  // complete request heads that wait behind the current one
-  // Exchanges whose response was given to the kernel completely and not yet acknowledged by the client: an heir must
-  // finish them first. Oldest first; beyond kAnsweredMax the oldest are left out (and cannot be finished).
-  std::vector<Exchange> answered;
-  static constexpr std::size_t kAnsweredMax = 8;
-};
 
 struct SessionRecord {
   ConnFacts facts;  // facts.key names the session

@@ -7,15 +7,14 @@ namespace {
 
 // On the wire a record without HTTP state takes about 110 bytes; an erase about 40.
 std::size_t estimated_bytes(const SessionRecord& record) {
+  const auto exchange = [](const Exchange& e) {
+    const std::size_t track = e.body ? 32 + 3 * e.body->chunks.size() + 34 * e.body->marks.size() : 0;
+    return 60 + e.method.size() + e.etag.size() + track;
+  };
   std::size_t bytes = 110;
-  if (record.http) {
-    bytes += 60 + record.http->method.size() + record.http->etag.size();
-    if (record.http->request_head) bytes += record.http->request_head->size();
-    for (const Exchange& answered : record.http->answered) {
-      bytes += 60 + answered.method.size() + answered.etag.size();
-      if (answered.request_head) bytes += answered.request_head->size();
-    }
-  }
+  if (!record.http) return bytes;
+  bytes += exchange(*record.http) + content_bytes(*record.http);
+  for (const Exchange& answered : record.http->answered) bytes += exchange(answered);
   return bytes;
 }
 constexpr std::size_t kEraseBytes = 40;

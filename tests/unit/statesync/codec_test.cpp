@@ -13,6 +13,59 @@ namespace {
 
 using Random = std::mt19937_64;
 
+std::shared_ptr<const std::string> some_bytes(Random& random, int log2_size) {
+  if (random() & 1) return nullptr;
+  return std::make_shared<const std::string>(1 + (random() >> (64 - log2_size)), static_cast<char>(random()));
+}
+
+BodyTrack random_track(Random& random) {
+  const auto bits = [&](int n) { return random() >> (64 - n); };
+  BodyTrack t;
+  t.fields = random();
+  t.chunks_wire = bits(50);
+  t.chunks_content = bits(50);
+  for (auto n = bits(4); n > 0; --n) t.chunks.push_back(1 + static_cast<std::uint32_t>(bits(20)));
+  std::uint64_t wire = bits(30), content = bits(20);
+  for (auto n = bits(3); n > 0; --n) {
+    const auto more = bits(16);
+    BodyMark& mark = t.marks.emplace_back();
+    mark.wire = wire += more + bits(4), mark.content = content += more;
+    for (auto& byte : mark.digest) byte = static_cast<std::uint8_t>(bits(8));
+  }
+  t.tail = bits(1) ? "0\r\n\r\n" : "";
+  t.events = bits(1);
+  t.identified = bits(1);
+  t.last_event_id = std::string(bits(4), 'i');
+  t.partial_event = std::string(bits(4), 'e');
+  return t;
+}
+
+WebSocketState random_websocket(Random& random) {
+  const auto bits = [&](int n) { return random() >> (64 - n); };
+  WebSocketState w;
+  w.session = std::string(bits(4), 's');
+  w.subprotocol = std::string(bits(2), 'p');
+  w.extensions = std::string(bits(2), 'x');
+  w.received = 64 + bits(20);
+  w.delivered = bits(20);
+  w.in_frame = bits(40);
+  w.out_frame = bits(40);
+  w.out_frame_end = w.out_frame + bits(10);
+  w.in_fragmented = bits(1);
+  w.out_fragmented = bits(1);
+  w.in_close = bits(1);
+  w.out_close = bits(1);
+  for (auto n = bits(3); n > 0; --n) w.messages.push_back(std::make_shared<const std::string>(1 + bits(6), 'm'));
+  return w;
+}
+
+auto fields_of(const WebSocketState& w) {
+  std::vector<std::string> messages;
+  for (const auto& message : w.messages) messages.push_back(*message);
+  return std::tuple(w.session, w.subprotocol, w.extensions, w.received, w.delivered, w.in_frame, w.out_frame,
+                    w.out_frame_end, w.in_fragmented, w.out_fragmented, w.in_close, w.out_close, messages);
+}
+
 void randomize(Exchange& e, Random& random, std::uint64_t from) {
   const auto bits = [&](int n) { return random() >> (64 - n); };
   e.request_start = bits(40);
@@ -29,6 +82,10 @@ void randomize(Exchange& e, Random& random, std::uint64_t from) {
   e.response_length = bits(40);
   e.etag = bits(1) ? "\"x\"" : "";
   e.keep_alive = bits(1);
+  e.request_body = some_bytes(random, 10);
+  e.journal = some_bytes(random, 10);
+  if (e.journal) e.journal_start = bits(40);
+  if (bits(1)) e.body = std::make_shared<const BodyTrack>(random_track(random));
 }
 
 SessionRecord random_record(Random& random) {
@@ -63,6 +120,8 @@ SessionRecord random_record(Random& random) {
     h.phase = static_cast<HttpPhase>(bits(8) % 6);
     h.exchanges = bits(20);
     h.pipelined = static_cast<std::uint32_t>(bits(4));
+    h.pending = some_bytes(random, 10);
+    if (bits(1)) h.websocket = std::make_shared<const WebSocketState>(random_websocket(random));
     randomize(h, random, 0);
     for (auto n = bits(8) % (HttpState::kAnsweredMax + 1); n > 0; --n) {
       const auto from = h.answered.empty() ? 0 : h.answered.back().response_end;
@@ -76,9 +135,12 @@ void expect_same_exchange(const Exchange& a, const Exchange& b) {
   const auto all = [](const Exchange& e) {
     return std::tuple(e.request_start, e.request_head_end, e.request_framing, e.request_length,
                       e.request_head ? *e.request_head : "", e.method, e.response_start, e.response_head_end,
-                      e.response_end, e.status, e.response_framing, e.response_length, e.etag, e.keep_alive);
+                      e.response_end, e.status, e.response_framing, e.response_length, e.etag, e.keep_alive,
+                      e.request_body ? *e.request_body : "", e.journal_start, e.journal ? *e.journal : "");
   };
   EXPECT_EQ(all(a), all(b));
+  ASSERT_EQ(a.body != nullptr, b.body != nullptr);
+  if (a.body) EXPECT_EQ(*a.body, *b.body);
 }
 
 void expect_same(const SessionRecord& a, const SessionRecord& b) {
@@ -96,6 +158,9 @@ void expect_same(const SessionRecord& a, const SessionRecord& b) {
   if (!a.http || !b.http) return;
   EXPECT_EQ(std::tuple(a.http->phase, a.http->exchanges, a.http->pipelined),
             std::tuple(b.http->phase, b.http->exchanges, b.http->pipelined));
+  EXPECT_EQ(a.http->pending ? *a.http->pending : "", b.http->pending ? *b.http->pending : "");
+  ASSERT_EQ(a.http->websocket != nullptr, b.http->websocket != nullptr);
+  if (a.http->websocket) EXPECT_EQ(fields_of(*a.http->websocket), fields_of(*b.http->websocket));
   expect_same_exchange(*a.http, *b.http);
   ASSERT_EQ(a.http->answered.size(), b.http->answered.size());
   for (std::size_t i = 0; i < a.http->answered.size(); ++i) {
@@ -142,6 +207,19 @@ TEST(Codec, messages_survive_the_round_trip) {
 }
 
 // Answered exchanges whose responses begin and end at these offsets.
+v1::BodyTrack& track(v1::Record& record) {
+  return *record.mutable_http()->mutable_body();
+}
+
+void mark(v1::Record& record, std::uint64_t wire, std::uint64_t content) {
+  auto& to = *track(record).add_marks();
+  to.set_wire(wire), to.set_content(content), to.set_digest(std::string(16, 'd'));
+}
+
+v1::WebSocket& websocket(v1::Record& record) {
+  return *record.mutable_http()->mutable_websocket();
+}
+
 void answer(v1::Record& record, std::initializer_list<std::uint64_t> ends) {
   for (const auto end : ends) {
     auto& answered = *record.mutable_http()->add_answered();
@@ -189,6 +267,30 @@ TEST(Codec, impossible_values_are_errors) {
       {"status", [](auto& r) { r.mutable_http()->set_status(1000); }},
       {"ends", [](auto& r) { r.mutable_http()->set_request_start(9), r.mutable_http()->set_request_head_end(8); }},
       {"ends", [](auto& r) { r.mutable_http()->set_response_start(9), r.mutable_http()->set_response_end(8); }},
+      {"content", [](auto& r) { r.mutable_http()->set_journal(std::string(kContentBytesMax + 1, 'x')); }},
+      {"content", [](auto& r) { r.mutable_http()->set_pending(std::string(kContentBytesMax + 1, 'x')); }},
+      {"content", [](auto& r) { track(r).set_partial_event(std::string(kContentBytesMax + 1, 'x')); }},
+      {"journal", [](auto& r) { r.mutable_http()->set_journal("x"), r.mutable_http()->set_journal_start(~0ULL); }},
+      {"digest", [](auto& r) { track(r).add_marks()->set_digest("short"); }},
+      {"marks", [](auto& r) { mark(r, 9, 9), mark(r, 8, 9); }},
+      {"marks", [](auto& r) { mark(r, 9, 9), mark(r, 10, 11); }},
+      {"marks",
+       [](auto& r) {
+         for (unsigned i = 0; i <= BodyTrack::kMarksMax; ++i) mark(r, i, i);
+       }},
+      {"chunks", [](auto& r) { track(r).add_chunks(0); }},
+      {"chunks",
+       [](auto& r) {
+         for (unsigned i = 0; i <= BodyTrack::kChunksMax; ++i) track(r).add_chunks(1);
+       }},
+      {"body", [](auto& r) { track(r).set_tail(std::string(kTailBytesMax + 1, 'x')); }},
+      {"WebSocket", [](auto& r) { websocket(r).set_out_frame(9); }},
+      {"WebSocket", [](auto& r) { websocket(r).add_messages("more messages than were received"); }},
+      {"WebSocket", [](auto& r) { websocket(r).set_received(1), websocket(r).add_messages(""); }},
+      {"messages",
+       [](auto& r) {
+         for (unsigned i = 0; i <= WebSocketState::kMessagesMax; ++i) websocket(r).add_messages("x");
+       }},
   };
   for (const auto& row : rows) {
     v1::Record proto;
@@ -219,6 +321,21 @@ TEST(Codec, a_head_beyond_the_limit_is_left_out) {
   const auto after = decode(proto);
   ASSERT_TRUE(after);
   EXPECT_FALSE(after->http->request_head);
+}
+
+TEST(Codec, content_beyond_the_limit_is_left_out_and_the_rest_goes) {
+  auto r = record(1, kB);
+  HttpState& http = r.http.emplace();
+  http.journal = std::make_shared<const std::string>(kContentBytesMax - 10, 'x');
+  http.request_body = std::make_shared<const std::string>(11, 'x');
+  http.pending = std::make_shared<const std::string>(10, 'x');
+  v1::Record proto;
+  encode(r, proto);
+  const auto after = decode(proto);
+  ASSERT_TRUE(after);
+  EXPECT_TRUE(after->http->journal);
+  EXPECT_FALSE(after->http->request_body);
+  EXPECT_TRUE(after->http->pending);
 }
 
 // An owner whose record contradicts itself loses that session's heal, never the stream of all its records.
