@@ -57,6 +57,12 @@ inline constexpr auto kernel_check_interval = 1s;
 // At least so long after such a notification: a burst of them is one look.
 inline constexpr auto kernel_check_delay = 20ms;
 
+// Small things that travel in the record so that an heir needs nobody else: a request's body, what waits behind it.
+inline constexpr std::size_t recorded_bytes_max = 64 * 1024;
+// A response's journal (client/journal.hpp): each, and all of a worker's at once.
+inline constexpr std::size_t journal_bytes_max = 64 * 1024;
+inline constexpr std::size_t journals_bytes_max = 64U << 20;
+
 // What a healed download may have to gather before the socket goes on (client/priming.hpp): a client's window.
 inline constexpr std::size_t primed_bytes_max = 16U << 20;
 

@@ -4,17 +4,7 @@
 
 namespace suture {
 
-std::optional<ContentMatcher> ContentMatcher::of(const BodyTrack& track, std::uint64_t from, std::uint64_t need,
-                                                 std::size_t span_max) {
-  for (const BodyMark& mark : track.marks) {
-    if (mark.wire < need || mark.content < from) continue;
-    if (mark.content - from > span_max) return std::nullopt;
-    return ContentMatcher(mark, from);
-  }
-  return std::nullopt;
-}
-
-ContentMatcher::ContentMatcher(BodyMark mark, std::uint64_t from) : mark_(mark), from_(from) {
+ContentMatcher::ContentMatcher(const BodyMark& mark, std::uint64_t from) : mark_(mark), from_(from) {
   feed({});
 }
 

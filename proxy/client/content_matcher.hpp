@@ -1,10 +1,9 @@
 // A repeated response against what a former owner said of the first: the client holds its content up to `from`, and
-// possibly bytes out of order up to `need` (`out` offset). Only if a mark at or beyond both is met by the new content, what
-// the client holds is its beginning; then everything from `from` on may follow. Sans-I/O.
+// possibly bytes out of order up to `need` (`out` offset). Only if a mark at or beyond both is met by the new content,
+// what the client holds is its beginning; then everything from `from` on may follow. Sans-I/O.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -17,9 +16,8 @@ class ContentMatcher {
  public:
   enum class Status : std::uint8_t { more, matched, mismatch };
 
-  // nullopt: no mark reaches as far as `need`, or it lies more than `span_max` bytes behind `from`.
-  static std::optional<ContentMatcher> of(const BodyTrack& track, std::uint64_t from, std::uint64_t need,
-                                          std::size_t span_max);
+  // `mark` lies at or behind both (chunk_layout.hpp, mark_beyond).
+  ContentMatcher(const BodyMark& mark, std::uint64_t from);
 
   // Content of the new response from its beginning on. After `matched`: everything else is the caller's.
   Status feed(std::string_view content);
@@ -31,8 +29,6 @@ class ContentMatcher {
   std::uint64_t verified() const { return mark_.wire; }  // `out` offset
 
  private:
-  ContentMatcher(BodyMark mark, std::uint64_t from);
-
   BodyMark mark_;
   std::uint64_t from_;
   std::uint64_t fed_ = 0;

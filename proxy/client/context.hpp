@@ -11,6 +11,7 @@
 #include <proxy/client/client_metrics.hpp>
 #include <proxy/client/closing.hpp>
 #include <proxy/client/http_head.hpp>
+#include <proxy/client/journal.hpp>
 #include <proxy/client/worker.hpp>
 #include <proxy/upstream/event_loop.hpp>
 #include <proxy/upstream/pool.hpp>
@@ -29,15 +30,15 @@ struct WorkerContext {
   ClientMetrics metrics;
   UpstreamMetrics upstream_metrics;
   closing::Marks marks;
+  JournalBudget journals{limits::journals_bytes_max};
 
   std::vector<char> scratch;  // every read goes through it
   std::string head_out;       // heads under construction
-  std::string payload;        // de-chunked content
+  std::string payload;        // content on its way through our own chunk framing
   RequestHead request;
   ResponseHead response;
 
   std::uint64_t next_session_id = 1;
-  std::uint64_t random_state = 0;  // request ids: unique, not secret
 
   // Erasures that the full sink did not take. While there are any, no new session is accepted: that bounds them by the
   // number of sessions.

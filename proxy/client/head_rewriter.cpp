@@ -49,6 +49,7 @@ void write_request_head(const RequestHead& head, const ForwardingFacts& facts, s
       default:
         if (!facts.range.empty() && (equals_nocase(field.name, "range") || equals_nocase(field.name, "if-range")))
           break;
+        if (!facts.last_event_id.empty() && equals_nocase(field.name, "last-event-id")) break;
         append_field(out, field.name, field.value);
     }
   }
@@ -71,6 +72,7 @@ void write_request_head(const RequestHead& head, const ForwardingFacts& facts, s
     append_field(out, "Range", facts.range);
     append_field(out, "If-Range", facts.if_range);
   }
+  if (!facts.last_event_id.empty()) append_field(out, "Last-Event-ID", facts.last_event_id);
   out.append("\r\n");
 }
 

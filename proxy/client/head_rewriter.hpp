@@ -18,6 +18,7 @@ struct ForwardingFacts {
   // Both or none: Range (e.g. "bytes=7-") and If-Range, in place of the client's own.
   std::string_view range = {};
   std::string_view if_range = {};
+  std::string_view last_event_id = {};  // Last-Event-ID, in place of the client's own
 };
 
 // Appends to `out`. X-Forwarded-* of the client are dropped: nobody is trusted.

@@ -33,10 +33,12 @@
   X(response_status)                                                                                      \
   X(response_framing)                                                                                     \
   X(no_etag)                                                                                              \
+  X(no_checkpoint) /* no mark lies beyond what the client may hold */                                     \
+  X(no_event_id)   /* an event stream without ids */                                                      \
   /* the session */                                                                                       \
-  X(client_range)   /* the request asked for a range itself */                                            \
   X(range_refused)  /* the application did not answer 206 */                                              \
   X(range_mismatch) /* 206, but not the bytes that are missing */                                         \
+  X(other_response) /* asked for again, it is another: status, type, length, or its beginning */          \
   X(application)    /* it is not reachable, or answered nothing usable */                                 \
   X(no_listener)    /* none of ours has the session's VIP:port and mode */                                \
   X(not_watched)    /* the event loop did not take the descriptor */                                      \

@@ -6,6 +6,7 @@
 
 #include <sys/epoll.h>
 #include <proxy/client/head_rewriter.hpp>
+#include <suture/limits.hpp>
 #include <suture/log.hpp>
 
 namespace suture {
@@ -15,19 +16,18 @@ namespace {
 constexpr std::size_t kPipelineBytesMax = 16 * 1024;
 constexpr std::size_t kEnded = static_cast<std::size_t>(-1);
 
-// splitmix64 (Steele, Lea, Flood): unique, not secret.
-std::uint64_t next_random(std::uint64_t& state) {
-  std::uint64_t z = (state += 0x9e3779b97f4a7c15ULL);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-  return z ^ (z >> 31);
-}
-
-std::array<char, 32> make_request_id(std::uint64_t& state) {
+// Unique, not secret; an heir that repeats the request makes the same.
+std::array<char, 32> request_id_of(const SessionRecord& record) {
+  const ConnFacts& facts = record.facts;
+  const std::array<std::uint64_t, 3> place{facts.iss, facts.irs, record.http->request_start};
+  ContentDigest digest;
+  digest.update({reinterpret_cast<const char*>(&facts.key), sizeof facts.key});
+  digest.update({reinterpret_cast<const char*>(place.data()), sizeof place});
   std::array<char, 32> id;
-  for (std::size_t half = 0; half < 2; ++half) {
-    std::uint64_t bits = next_random(state);
-    for (std::size_t i = 0; i < 16; ++i, bits >>= 4) id[half * 16 + i] = "0123456789abcdef"[bits & 15];
+  std::size_t at = 0;
+  for (const std::uint8_t byte : digest.value()) {
+    id[at++] = "0123456789abcdef"[byte >> 4];
+    id[at++] = "0123456789abcdef"[byte & 15];
   }
   return id;
 }
@@ -41,7 +41,7 @@ std::uint32_t count_heads(std::string_view waiting) {
 }  // namespace
 
 HttpSession::HttpSession(WorkerContext& worker, ListenerContext& listener, StreamSocket client, const ConnFacts& facts)
-    : Session(worker, listener, std::move(client), facts, SessionMode::http) {
+    : Session(worker, listener, std::move(client), facts, SessionMode::http), writer_(worker.journals) {
   record_.http.emplace();
 }
 
@@ -58,7 +58,9 @@ void HttpSession::on_ready() {
   in_step_ = true;
   for (;;) {
     const std::uint64_t exchanges = record_.http->exchanges;
-    if (!flush_client() || !pump_request() || ended() || !pump_response() || ended()) break;
+    if (!flush_client() || !pump_request() || ended()) break;
+    note_waiting();
+    if (!pump_response() || ended()) break;
     if (upgraded_) {
       relay();
       break;
@@ -103,10 +105,35 @@ bool HttpSession::pump_request() {
   }
 }
 
-// Bytes of the next request are in in_: no heir will get them from the client again.
+// Bytes of the next request are in in_.
 void HttpSession::next_request_waits() {
   position().request_begins(record_.in_known - in_.size());
   record_.http->pipelined = count_heads(in_);
+  note_pending(in_);
+}
+
+// What was read and is nobody's yet: no heir will get it from the client again.
+void HttpSession::note_pending(std::string_view bytes) {
+  const bool kept = !bytes.empty() && bytes.size() <= limits::recorded_bytes_max;
+  record_.http->pending = kept ? std::make_shared<const std::string>(bytes) : nullptr;
+}
+
+void HttpSession::note_waiting() {
+  if (upgraded_ || in_.size() == (record_.http->pending ? record_.http->pending->size() : 0)) return;
+  if (in_.size() > limits::recorded_bytes_max && !record_.http->pending) return;
+  note_pending(in_);
+  publish();
+}
+
+// Only of requests that an heir may repeat: of others it will not be wanted.
+void HttpSession::note_request_body(std::string_view bytes) {
+  if (!record_body_) return;
+  auto& body = record_.http->request_body;
+  record_body_ = (body ? body->size() : 0) + bytes.size() <= limits::recorded_bytes_max;
+  if (!record_body_) return body.reset();
+  std::string longer = body ? *body : std::string();
+  longer.append(bytes);
+  body = std::make_shared<const std::string>(std::move(longer));
 }
 
 bool HttpSession::consume_buffered() {
@@ -179,6 +206,8 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
   repeat_ = may_have_run;
   // The request shows that the client has the response before it.
   if (!record_.http->answered.empty()) refresh_acked();
+  if (!take_request_body(rest, body_bytes)) return false;
+  note_pending(rest.substr(body_bytes));
   publish();
 
   write_upstream_head();
@@ -187,22 +216,28 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
   if (idempotent_ && request.framing == BodyFraming::none) upstream_ = listener_.pool.take_idle(*this);
   if (!upstream_) {
     to_upstream_.append(worker_.head_out);
+    to_upstream_.append(rest.substr(0, body_bytes));
     connect_upstream();
     return !ended();
   }
   wait_for_upstream();
   // Head and the body's beginning in one segment train. head_out is not touched before it is written.
-  if (rest.empty() || request_body_.done()) return pass_on(worker_.head_out);
-  const std::size_t n = request_body_.feed(rest);
+  return pass_on(worker_.head_out, rest.substr(0, body_bytes));
+}
+
+// `data`: what was read behind the request's head, or behind what of its body came before. False: refused.
+bool HttpSession::take_request_body(std::string_view data, std::size_t& used) {
+  used = request_body_.feed(data);
   if (request_body_.status() == BodyReader::Status::malformed) {
     refuse_head({400, "malformed chunk"});
     return false;
   }
-  body_bytes = n;
   if (body_too_large(request_body_.content_bytes())) return false;
+  if (used == 0) return true;
   body_passed_ = true;
-  if (request_body_.done()) position().request_complete(head_end + n);
-  return pass_on(worker_.head_out, rest.substr(0, n));
+  note_request_body(data.substr(0, used));
+  if (request_body_.done()) position().request_complete(record_.in_known - (data.size() - used));
+  return true;
 }
 
 void HttpSession::begin_exchange(const RequestHead& request) {
@@ -212,10 +247,15 @@ void HttpSession::begin_exchange(const RequestHead& request) {
   old_client_ = request.minor == 0;
   upgrade_asked_ = request.upgrade;
   close_after_ = !request.keep_alive;
-  body_passed_ = any_passed_ = retried_ = upstream_broken_ = interim_seen_ = response_begun_ = dechunk_ = false;
+  body_passed_ = any_passed_ = retried_ = upstream_broken_ = interim_seen_ = response_begun_ = false;
   repeat_ = false;
   range_from_.reset();
+  resumed_.reset();
   request_body_ = BodyReader(request.framing, request.length);
+  record_body_ =
+      idempotent_ && (request.framing == BodyFraming::chunked ||
+                      (request.framing == BodyFraming::length && request.length <= limits::recorded_bytes_max));
+  writer_.begin(limits::journal_bytes_max);
   response_body_ = {};
   response_scanner_.reset();
 }
@@ -229,7 +269,7 @@ void HttpSession::write_upstream_head() {
     local_host = vip.address().is_v6() ? '[' + vip.address().to_string() + ']' : vip.address().to_string();
     if (vip.port() != 80) local_host += ':' + std::to_string(vip.port());
   }
-  const auto id = make_request_id(worker_.random_state);
+  const auto id = request_id_of(record_);
   worker_.head_out.clear();
   ForwardingFacts facts{client, local_host, worker_.options.node_name, {id.data(), id.size()}};
   facts.replay = repeat_;
@@ -239,22 +279,19 @@ void HttpSession::write_upstream_head() {
     facts.range = range;
     facts.if_range = record_.http->etag;
   }
+  if (resumed_ && resumed_->rung == ResumeRung::events) facts.last_event_id = record_.http->body->last_event_id;
   write_request_head(worker_.request, facts, worker_.head_out);
 }
 
 bool HttpSession::feed_request_body(std::string_view data, std::size_t& used) {
-  const std::size_t n = request_body_.feed(data);
-  if (request_body_.status() == BodyReader::Status::malformed) {
-    refuse_head({400, "malformed chunk"});
-    return false;
+  if (!take_request_body(data, used)) return false;
+  if (used == 0) return true;
+  if (record_body_) {
+    note_pending(data.substr(used));
+    publish();
   }
-  if (body_too_large(request_body_.content_bytes())) return false;
-  used = n;
-  if (n == 0) return true;
-  body_passed_ = true;
-  if (request_body_.done()) position().request_complete(record_.in_known - (data.size() - n));
   wait_for_upstream();
-  return pass_on(data.substr(0, n));
+  return pass_on(data.substr(0, used));
 }
 
 // To the application. What it does not take any more is dropped: its answer, or its absence, decides.
@@ -317,7 +354,8 @@ bool HttpSession::body_too_large(std::uint64_t bytes) {
 
 void HttpSession::refuse(unsigned status, std::string_view reason, CloseCause cause) {
   // Too late for an answer: the client must see that what it has is not complete.
-  if (range_from_ && !response_begun_) return range_fails(heal_reason::range_refused);
+  if (resumed_)
+    return resume_fails(resumed_->rung == ResumeRung::range ? heal_reason::range_refused : heal_reason::application);
   if (response_begun_) return reset_client(cause);
   heal_becomes(ResumeRung::refuse, heal_reason::application);
   worker_.head_out.clear();
@@ -338,6 +376,9 @@ void HttpSession::try_again(CloseCause cause) {
 void HttpSession::send_own_response(unsigned status, std::size_t body_bytes, CloseCause cause) {
   position().response_head(record_.out_sent, worker_.head_out.size() - body_bytes, status,
                            body_bytes == 0 ? BodyFraming::none : BodyFraming::length, body_bytes, {}, false);
+  if (!exchange_) writer_.begin(limits::journal_bytes_max);
+  writer_.head(record_.out_sent, worker_.head_out);
+  writer_.store(*record_.http, record_.out_acked);
   position().exchange_over(record_.out_acked);
   worker_.metrics.requests[status / 100].add();
   publish();

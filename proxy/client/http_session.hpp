@@ -13,8 +13,10 @@
 #include <string>
 
 #include <proxy/client/body_reader.hpp>
+#include <proxy/client/content_matcher.hpp>
 #include <proxy/client/http_head.hpp>
 #include <proxy/client/http_position.hpp>
+#include <proxy/client/response_writer.hpp>
 #include <proxy/client/session.hpp>
 
 namespace suture {
@@ -40,6 +42,10 @@ class HttpSession final : public Session {
   void begin_exchange(const RequestHead& request);
   void write_upstream_head();
   bool feed_request_body(std::string_view data, std::size_t& used);
+  bool take_request_body(std::string_view data, std::size_t& used);
+  void note_request_body(std::string_view bytes);
+  void note_pending(std::string_view bytes);
+  void note_waiting();
   bool pass_on(std::string_view first, std::string_view second = {});
   void flush_upstream();
   bool note_passed(const IoResult& sent);
@@ -57,7 +63,9 @@ class HttpSession final : public Session {
   bool take_response(std::string_view data);
   bool relay_interim(std::string_view head);
   bool send_response_head(std::string_view rest);
-  bool send_response_body(std::string_view data);
+  bool send_response_body(std::string_view head, std::string_view data);
+  void begin_response_body(BodyFraming framing);
+  void store_response();
   bool switch_protocols(std::string_view rest);
   bool end_exchange();
   bool upstream_lost(int error);
@@ -65,12 +73,17 @@ class HttpSession final : public Session {
   bool bad_gateway(std::string_view reason, Counter& counter);
 
   // Sessions that were taken over (http_resume.cpp).
-  void resume_idle(const Resumption& resumption);
-  void resume_exchange(const Resumption& resumption);
-  void ask_application();
+  void resume_idle(const Resumption& resumption, std::string_view known);
+  void resume_exchange(const Resumption& resumption, std::string_view known);
+  bool resume_request();
+  bool resume_response(ResumeRung rung, std::uint64_t at);
+  bool write_known(std::string_view bytes);
+  void ask_application(std::string_view body);
+  bool take_rest(std::string_view rest);
   bool take_range(std::string_view rest);
-  bool prime(std::string_view data);
-  void range_fails(const char* reason);
+  std::optional<std::string> match_rest(std::string_view content, bool last);
+  bool prime(std::string_view data, bool last);
+  void resume_fails(const char* reason);
 
   bool ended() const { return over() || ending(); }
   void next_request_waits();
@@ -81,6 +94,7 @@ class HttpSession final : public Session {
   std::string upstream_in_;  // a partial response head
   HeadScanner request_scanner_, response_scanner_;
   BodyReader request_body_, response_body_;
+  ResponseWriter writer_;
   std::shared_ptr<const std::string> head_;  // of the current request, as the client sent it
   bool exchange_ = false;
   bool in_step_ = false;  // on_ready() is on the stack
@@ -89,6 +103,7 @@ class HttpSession final : public Session {
   bool old_client_ = false;  // HTTP/1.0
   bool upgrade_asked_ = false;
   bool upgraded_ = false;
+  bool record_body_ = false;  // the request's body goes into the record
   bool body_passed_ = false;  // part of the request's body has left: it cannot be sent again
   bool any_passed_ = false;   // part of the request has left
   bool retried_ = false;
@@ -96,13 +111,20 @@ class HttpSession final : public Session {
   bool interim_seen_ = false;
   bool response_begun_ = false;
   bool upstream_reusable_ = false;
-  bool dechunk_ = false;
   bool close_after_ = false;
   std::uint64_t s_rule_until_ = 0;           // S of the claim; 0: this session began here
   bool repeat_ = false;                      // the application may have had this request before
   std::optional<std::uint64_t> range_from_;  // the exchange goes on at this byte of its body
-  std::uint64_t prime_bytes_ = 0;            // of its rest, that the client may hold out of order (priming.hpp)
-  std::string prime_;                        // ... as far as they have come
+  // The rest of a response that a former owner began, until it is certain that what comes is that.
+  struct Resumed {
+    ResumeRung rung = ResumeRung::range;
+    std::uint64_t at = 0;                   // `out` offset at which it goes on
+    std::optional<ContentMatcher> matcher;  // refetch
+    std::string partial, begun;             // events: content of the event under way, then and now
+  };
+  std::optional<Resumed> resumed_;
+  std::uint64_t prime_bytes_ = 0;  // of its rest, that the client may hold out of order (priming.hpp)
+  std::string prime_;              // ... as far as they have come
 };
 
 }  // namespace suture

@@ -91,33 +91,45 @@ void ResponseWriter::content(std::uint64_t out, std::string_view content) {
   follow(out + content.size(), content);
 }
 
-std::string_view ResponseWriter::chunk(std::uint64_t out, std::string& buffer) {
-  std::string_view content = std::string_view(buffer).substr(kRoom);
-  if (content.empty()) return {};
+std::string_view ResponseWriter::chunk(std::uint64_t out, std::string& buffer, const std::string* trailers) {
+  const std::string_view all = std::string_view(buffer).substr(kRoom);
+  const std::size_t size = all.size();
+  std::string tail;
+  if (trailers) tail.append("0\r\n").append(*trailers).append("\r\n");
+  std::string_view wire;
   if (forced_.empty()) {
-    const auto size = static_cast<std::uint32_t>(content.size());
-    const std::string line = size_line(size);
-    const std::size_t from = kRoom - line.size();
-    buffer.replace(from, line.size(), line);
-    buffer.append("\r\n");
-    const std::string_view wire = std::string_view(buffer).substr(from);
-    journal(wire);
-    if (tracking_) track_.chunks.push_back(size);
-    follow(out + wire.size(), std::string_view(buffer).substr(kRoom, size));
-    return wire;
+    std::size_t from = buffer.size();
+    if (size != 0) {
+      const std::string line = size_line(static_cast<std::uint32_t>(size));
+      from = kRoom - line.size();
+      buffer.replace(from, line.size(), line).append("\r\n");
+      if (tracking_) track_.chunks.push_back(static_cast<std::uint32_t>(size));
+    }
+    wire = std::string_view(buffer.append(tail)).substr(from);
+  } else {
+    chunk_behind_heal(all, trailers != nullptr);
+    wire = wire_.append(tail);
   }
-  // Behind a heal: first the framing that the client may have seen the beginning of.
-  const std::string_view all = content;
+  if (wire.empty()) return wire;
+  journal(wire);
+  if (size != 0) follow(out + wire.size() - tail.size(), std::string_view(buffer).substr(kRoom, size));
+  if (tracking_ && trailers) {
+    track_.tail = std::move(tail);
+    track_changed_ = true;
+  }
+  return wire;
+}
+
+// First the framing that the client may have seen the beginning of.
+void ResponseWriter::chunk_behind_heal(std::string_view content, bool last) {
   wire_.clear();
   force(content);
-  if (!content.empty()) {
-    const auto size = static_cast<std::uint32_t>(content.size());
-    wire_.append(size_line(size)).append(content).append("\r\n");
-    if (tracking_) track_.chunks.push_back(size);
-  }
-  journal(wire_);
-  follow(out + wire_.size(), all);
-  return wire_;
+  if (last)
+    for (; !forced_.empty() && forced_.front().content == 0; forced_.pop_front()) wire_.append(forced_.front().end);
+  if (content.empty()) return;
+  const auto size = static_cast<std::uint32_t>(content.size());
+  wire_.append(size_line(size)).append(content).append("\r\n");
+  if (tracking_) track_.chunks.push_back(size);
 }
 
 bool ResponseWriter::short_of_framing() const {
@@ -139,27 +151,11 @@ void ResponseWriter::force(std::string_view& content) {
   }
 }
 
-std::string_view ResponseWriter::last_chunk(std::uint64_t, std::string_view trailers) {
-  const std::string tail = std::string("0\r\n").append(trailers).append("\r\n");
-  wire_.clear();
-  for (; !forced_.empty(); forced_.pop_front()) wire_.append(forced_.front().end);
-  wire_.append(tail);
-  journal(wire_);
-  if (tracking_) {
-    track_.tail = tail;
-    track_changed_ = true;
-  }
-  return wire_;
-}
-
 // --- behind a heal ---------------------------------------------------------------------------------------------------
 
 void ResponseWriter::resume_body(const Exchange& exchange, std::size_t journal_bytes_max, std::uint64_t cursor,
                                  std::uint64_t verified, ContentDigest digest) {
-  begin(journal_bytes_max);
-  journaling_ = Journaling::none;
-  head_end_ = exchange.response_head_end;
-  chunked_ = exchange.response_framing == BodyFraming::chunked;
+  resume_journal(exchange, journal_bytes_max, cursor);
   tracking_ = marking_ = track_changed_ = true;
   if (exchange.body) track_ = *exchange.body;
   track_.tail.clear();
@@ -179,7 +175,7 @@ void ResponseWriter::resume_body(const Exchange& exchange, std::size_t journal_b
     if (at >= verified && skipped == 0) break;
     const std::uint32_t size = track_.chunks[keep];
     Forced forced{size_line(size), size, "\r\n"};
-    at += forced.line.size() + size + forced.end.size();
+    at += chunk_bytes(size);
     const auto cut = [&](std::string& bytes) {
       const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(skipped, bytes.size()));
       bytes.erase(0, n);
@@ -193,6 +189,21 @@ void ResponseWriter::resume_body(const Exchange& exchange, std::size_t journal_b
     forced_.push_back(std::move(forced));
   }
   track_.chunks.resize(keep);
+}
+
+// A journal that does not reach the cursor has been with the client for long.
+void ResponseWriter::resume_journal(const Exchange& exchange, std::size_t journal_bytes_max, std::uint64_t cursor) {
+  begin(journal_bytes_max);
+  head_end_ = exchange.response_head_end;
+  chunked_ = exchange.response_framing == BodyFraming::chunked;
+  journal_changed_ = true;
+  const auto& journal = exchange.journal;
+  if (!journal || exchange.journal_start + journal->size() != cursor) {
+    journaling_ = Journaling::none;
+    return;
+  }
+  journal_start_ = exchange.journal_start;
+  journal_ = *journal;
 }
 
 void ResponseWriter::resume_events(const Exchange& exchange, std::size_t journal_bytes_max) {
@@ -237,7 +248,7 @@ void ResponseWriter::trim_track(std::uint64_t out_acked) {
   std::size_t over = 0;
   while (over < track_.chunks.size()) {
     const std::uint32_t size = track_.chunks[over];
-    const std::uint64_t end = track_.chunks_wire + size_line(size).size() + size + 2;
+    const std::uint64_t end = track_.chunks_wire + chunk_bytes(size);
     if (end > out_acked) break;
     track_.chunks_wire = end;
     track_.chunks_content += size;

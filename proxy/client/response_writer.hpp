@@ -1,7 +1,7 @@
 // The bytes of one response on their way to the client, and what the record holds of them: the journal, and of a body
 // that nobody could ask for from its middle the marks and our own chunk framing (statesync/body_track.hpp). Sans-I/O.
 //
-//   begin ── head (interim)* ── head ── body ── content | chunk ... ── last_chunk
+//   begin ── head (interim)* ── head ── body ── content | chunk ...
 //                                        └── or resume_body / resume_events, of a former owner's response
 //
 // Whatever is added must be in the record before it leaves: store(), publish, then write. due() says whether there is
@@ -43,10 +43,9 @@ class ResponseWriter {
   void body(std::uint64_t out, const Body& body);
   // Not chunked: `content` is what goes to the client at `out`.
   void content(std::uint64_t out, std::string_view content);
-  // `buffer` is kRoom bytes and content; the result, which may be empty, is what goes to the client at `out`: views of
-  // `buffer`, or of a buffer of the writer's.
-  std::string_view chunk(std::uint64_t out, std::string& buffer);
-  std::string_view last_chunk(std::uint64_t out, std::string_view trailers);
+  // `buffer` is kRoom bytes and content, which may be empty; `trailers`, if given, end the body. The result, which may
+  // be empty as well, is what goes to the client at `out`: a view of `buffer`, or of a buffer of the writer's.
+  std::string_view chunk(std::uint64_t out, std::string& buffer, const std::string* trailers = nullptr);
   // If the content ended here, it would end inside a chunk whose size the client may know already.
   bool short_of_framing() const;
 
@@ -54,6 +53,8 @@ class ResponseWriter {
   // was; `digest`: of the content before the cursor.
   void resume_body(const Exchange& exchange, std::size_t journal_bytes_max, std::uint64_t cursor,
                    std::uint64_t verified, ContentDigest digest);
+  // ... of which nothing is tracked.
+  void resume_journal(const Exchange& exchange, std::size_t journal_bytes_max, std::uint64_t cursor);
   // ... of an event stream at the end of its journal.
   void resume_events(const Exchange& exchange, std::size_t journal_bytes_max);
 
@@ -72,6 +73,7 @@ class ResponseWriter {
   void journal_overflows();
   void follow(std::uint64_t out_end, std::string_view content);
   void track_nothing();
+  void chunk_behind_heal(std::string_view content, bool last);
   void force(std::string_view& content);
   void trim_journal(std::uint64_t out_acked);
   void trim_track(std::uint64_t out_acked);

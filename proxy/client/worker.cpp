@@ -5,7 +5,6 @@
 #include <mutex>
 #include <thread>
 
-#include <openssl/rand.h>
 #include <pthread.h>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <proxy/client/http_session.hpp>
@@ -25,7 +24,6 @@ class Worker::Impl final : public WorkerContext {
       : WorkerContext(own_options, s), own_options(std::move(o)), accept_hook(hook) {
     marks = {own_options.fin_mark, own_options.rst_mark};
     next_session_id = (static_cast<std::uint64_t>(own_options.index) << 48) + 1;
-    RAND_bytes(reinterpret_cast<unsigned char*>(&random_state), sizeof random_state);
     scratch.resize(limits::relay_buffer_bytes);
     loop.set_tick([this] { tick(); });
   }
