@@ -61,11 +61,7 @@ void HttpPosition::exchange_over(std::uint64_t out_acked) {
     if (state_.answered.size() == HttpState::kAnsweredMax) state_.answered.erase(state_.answered.begin());
     Exchange& answered = state_.answered.emplace_back(state_);
     const std::uint64_t journaled = answered.journal ? answered.journal_start + answered.journal->size() : 0;
-    if (journaled >= answered.response_end) {  // nobody will have to ask for it again
-      answered.request_head.reset();
-      answered.request_body.reset();
-      answered.body.reset();
-    }
+    if (journaled >= answered.response_end) answered.body.reset();
   }
   state_.phase = HttpPhase::idle;
   state_.exchanges += 1;

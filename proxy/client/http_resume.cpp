@@ -50,6 +50,7 @@ void HttpSession::resume_idle(const Resumption& to, std::string_view known) {
   record_.out_closed = to.cursor > http.response_end;
   if (record_.out_closed) record_.out_sent = record_.out_acked = http.response_end;
   if (!in_.empty()) next_request_waits();
+  position().acknowledged(to.cursor);
   publish();
   if (!write_known(known)) return;
   report_heal();
@@ -72,6 +73,7 @@ void HttpSession::resume_exchange(const Resumption& to, std::string_view known) 
     static_cast<Exchange&>(http) = chosen;
     http.answered.resize(to.exchange);
   }
+  position().acknowledged(to.cursor);
   if (!begun) {
     http.phase = body_arrives ? HttpPhase::body : HttpPhase::waiting;
     http.response_start = http.response_end = at;

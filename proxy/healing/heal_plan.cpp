@@ -153,7 +153,7 @@ class Ladder {
   // Nothing can follow exchange number `place`: what its successors asked is not known.
   bool ends_behind(std::size_t place) const { return lost_ || record_.out_closed || !input_behind(record_, place); }
 
-  bool sack_above() const { return proof_.sack_above && proof_.sack_edge > c_; }
+  bool sack_above() const { return proof_.sack_above && (proof_.sack_edge > c_ || c_ == proof_.cursor); }
 
   // nullptr: the client holds nothing above c.
   const char* above_cursor() const {

@@ -101,6 +101,7 @@ inline Resumption plan(Row row) {
   proof.client_sent = row.record.in_known;
   proof.fenced = true;
   if (row.change) row.change(row.record, proof);
+  if (proof.sack_above && proof.sack_edge == 0) proof.sack_edge = proof.cursor + 1000;
   proof.client_sent = std::max(proof.client_sent, row.record.in_known);
   proof.received = proof.lost_bytes ? proof.client_sent : row.record.in_known;
   return plan_healing(row.record, proof);
