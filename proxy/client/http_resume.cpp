@@ -113,12 +113,12 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
   const HttpState& http = *record_.http;
   repeat_ = rung != ResumeRung::range;
   if (rung == ResumeRung::events) {
-    writer_.resume_events(http, limits::journal_bytes_max);
+    writer_.resume_events(http, worker_.options.journal_bytes_max);
     resumed_ = Resumed{rung, at, {}, http.body->partial_event, {}};
     return true;
   }
   if (rung == ResumeRung::range) {
-    writer_.resume_journal(http, limits::journal_bytes_max, at);
+    writer_.resume_journal(http, worker_.options.journal_bytes_max, at);
     range_from_ = at - http.response_head_end;
     resumed_ = Resumed{rung, at, {}, {}, {}};
     return true;
@@ -195,7 +195,7 @@ std::optional<std::string> HttpSession::match_rest(std::string_view content, boo
   if (status == ContentMatcher::Status::mismatch || (status == ContentMatcher::Status::more && last))
     return resume_fails(heal_reason::other_response), std::nullopt;
   if (status == ContentMatcher::Status::more) return std::string();
-  writer_.resume_body(*record_.http, limits::journal_bytes_max, resumed.at, resumed.matcher->verified(),
+  writer_.resume_body(*record_.http, worker_.options.journal_bytes_max, resumed.at, resumed.matcher->verified(),
                       resumed.matcher->digest());
   std::string out = resumed.matcher->take();
   resumed_.reset();

@@ -255,7 +255,7 @@ void HttpSession::begin_exchange(const RequestHead& request) {
   record_body_ =
       idempotent_ && (request.framing == BodyFraming::chunked ||
                       (request.framing == BodyFraming::length && request.length <= limits::recorded_bytes_max));
-  writer_.begin(limits::journal_bytes_max);
+  writer_.begin(worker_.options.journal_bytes_max);
   response_body_ = {};
   response_scanner_.reset();
 }
@@ -376,7 +376,7 @@ void HttpSession::try_again(CloseCause cause) {
 void HttpSession::send_own_response(unsigned status, std::size_t body_bytes, CloseCause cause) {
   position().response_head(record_.out_sent, worker_.head_out.size() - body_bytes, status,
                            body_bytes == 0 ? BodyFraming::none : BodyFraming::length, body_bytes, {}, false);
-  if (!exchange_) writer_.begin(limits::journal_bytes_max);
+  if (!exchange_) writer_.begin(worker_.options.journal_bytes_max);
   writer_.head(record_.out_sent, worker_.head_out);
   writer_.store(*record_.http, record_.out_acked);
   position().exchange_over(record_.out_acked);

@@ -275,7 +275,8 @@ void ResponseWriter::store(Exchange& exchange, std::uint64_t out_acked) {
       exchange.body.reset();
     } else {
       if (track_.events) {
-        track_.identified = events_.identified();
+        // Where no event was complete yet, the stream can be had from its beginning.
+        track_.identified = events_.identified() || events_.partial().size() == content_;
         track_.last_event_id = events_.last_event_id();
         track_.partial_event = events_.partial();
       }

@@ -55,6 +55,7 @@ struct WorkerOptions {
   Millis lease{0};
   Millis reset_patience{2000};  // how long a silent client is asked before it is reset all the same
   Millis half_closed_idle = limits::half_closed_idle;
+  std::size_t journal_bytes_max = limits::journal_bytes_max;  // of one response; 0: no journals
   unsigned index = 0;  // of this worker, 0 <= index < workers; distinct session ids come from it
   unsigned workers = 1;
   std::function<StopAction(const SessionRecord&)> at_stop;  // on the worker's thread; empty: silent

@@ -80,6 +80,12 @@ class Peer {
   }
   bool at_eof() { return pending_.empty() && fill() == 0; }
   int last_errno() const { return errno_; }
+  std::uint16_t local_port() const {
+    sockaddr_in name{};
+    socklen_t size = sizeof name;
+    ::getsockname(fd_, reinterpret_cast<sockaddr*>(&name), &size);
+    return ntohs(name.sin_port);
+  }
 
  private:
   ssize_t fill() {
