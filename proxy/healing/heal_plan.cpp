@@ -30,6 +30,7 @@ class Ladder {
   // What is known byte for byte may be written first, all of it or up to the end of a message: as far as it leads
   // somewhere.
   Resumption take() {
+    c_ = proof_.cursor;
     if (http_.phase == HttpPhase::upgraded) return reset(heal_reason::upgraded);
     if (proof_.cursor < record_.out_acked) return reset(heal_reason::cursor_behind);
     std::vector<std::uint64_t> places{proof_.cursor, known_behind(http_, proof_.cursor, [](std::string_view) {})};
@@ -206,8 +207,8 @@ class Ladder {
   const SessionRecord& record_;
   const HttpState& http_;
   const ProofFacts& proof_;
-  std::uint64_t c_;     // what lies below is with the client, or known byte for byte
-  std::uint64_t sent_;  // S, without a FIN that is known
+  std::uint64_t c_ = 0;  // what lies below is with the client, or known byte for byte
+  std::uint64_t sent_;   // S, without a FIN that is known
   bool lost_ = false;
 };
 
