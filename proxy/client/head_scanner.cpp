@@ -17,6 +17,7 @@ HeadScanner::Status HeadScanner::scan(std::string_view buffer) {
     const auto at = static_cast<std::size_t>(static_cast<const char*>(found) - buffer.data());
     if (at == 0 || buffer[at - 1] != '\r') return Status::malformed;  // a bare LF: two parsers may disagree about it
     seen_ = at + 1;
+    if (start_line_bytes_ == 0) start_line_bytes_ = seen_;
     if (at == line_start_ + 1) {
       head_bytes_ = seen_;
       return Status::complete;
