@@ -186,8 +186,10 @@ Result<void> Node::start_workers() {
   accept_hook_ = std::make_unique<healing::SlotAcceptHook>(config_.node.id, slot_clock_);
   std::vector<std::function<std::uint64_t()>> ticks;
   const unsigned count = worker_count(config_);
+  const auto client_counts = std::make_shared<ClientCounts>();
   for (unsigned i = 0; i < count; ++i) {
     auto options = worker_options(config_, incarnation_, i, count);
+    options.client_counts = client_counts;
     options.on_adopted = [this](const suture_flow_key& key, ResumeRung rung, const char* reason) {
       asio::post(io_, [this, key, rung, reason] {
         if (healer_) healer_->on_adopted(key, rung, reason, Clock::now());

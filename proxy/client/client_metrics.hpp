@@ -6,6 +6,7 @@
 
 #include <proxy/client/adoption.hpp>
 #include <proxy/client/heal_reasons.hpp>
+#include <proxy/client/http_head.hpp>
 #include <suture/metrics.hpp>
 
 namespace suture {
@@ -39,7 +40,9 @@ struct ClientMetrics {
   std::array<Counter, 6> requests;  // by first digit of the status that the client got; [0]: none
   Counter upgrades;
   Counter rejected_connections_max, rejected_malformed, rejected_head_too_large, rejected_body_too_large,
-      rejected_head_timeout, rejected_body_timeout, rejected_unsupported;
+      rejected_head_timeout, rejected_body_timeout, rejected_unsupported, rejected_framing, rejected_target,
+      rejected_connections_per_client;
+  Counter trailers_dropped;
   Counter accept_error_descriptors, accept_error_memory, accept_error_aborted, accept_error_other;
   Counter accept_hook_errors;
   Counter records_published, records_erased, record_retries;
@@ -50,6 +53,7 @@ struct ClientMetrics {
   std::array<Counter, heal_reason::kAll.size()> heal_failures;
   Counter s_rule_refusals;
 
+  Counter& rejected(Refusal kind);
   void register_metrics(MetricsRegistry& registry);
 };
 

@@ -35,6 +35,7 @@ struct WorkerContext {
   std::vector<char> scratch;  // every read goes through it
   std::string head_out;       // heads under construction
   std::string payload;        // content on its way through our own chunk framing
+  std::string framed;         // ... of a request, with that framing
   RequestHead request;
   ResponseHead response;
 

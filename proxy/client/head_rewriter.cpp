@@ -42,6 +42,11 @@ void write_request_head(const RequestHead& head, const ForwardingFacts& facts, s
         break;
       case FieldKind::request_id:
         break;
+      case FieldKind::content_length:
+        out.append(field.name).append(": ");
+        append_number(out, head.length);  // without leading zeros
+        out.append("\r\n");
+        break;
       case FieldKind::host:
         append_field(out, field.name, host);
         host_written = true;
@@ -92,6 +97,10 @@ void write_response_head(const ResponseHead& head, const ResponsePlan& plan, std
         // Without Connection it is only an advertisement for this hop (426 keeps its meaning through the status).
         if (plan.switch_protocols || head.status == 426) append_field(out, field.name, field.value);
         break;
+      case FieldKind::content_length:
+        // RFC 9110 section 8.6: not in a 1xx or 204.
+        if (head.status >= 200 && head.status != 204) append_field(out, field.name, field.value);
+        break;
       default:
         append_field(out, field.name, field.value);
     }
@@ -115,6 +124,8 @@ std::string_view status_text(unsigned status) {
       return "Request Timeout";
     case 413:
       return "Content Too Large";
+    case 414:
+      return "URI Too Long";
     case 431:
       return "Request Header Fields Too Large";
     case 501:

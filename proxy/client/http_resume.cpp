@@ -93,8 +93,8 @@ void HttpSession::resume_exchange(const Resumption& to, std::string_view known) 
   }
   begin_exchange(worker_.request);
   if (to.close_after || (begun && !http.keep_alive)) close_after_ = true;
-  const std::string body = http.request_body ? *http.request_body : std::string();
-  request_body_.feed(body);
+  std::size_t used = 0;
+  const std::string body(http.request_body ? feed_body(*http.request_body, used) : std::string_view());
   if (begun ? !resume_response(to.rung, at) : !resume_request()) return;
   publish();
   if (!write_known(known)) return;

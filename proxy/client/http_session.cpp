@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include <sys/epoll.h>
+#include <proxy/client/chunk_layout.hpp>
 #include <proxy/client/head_rewriter.hpp>
 #include <suture/limits.hpp>
 #include <suture/log.hpp>
@@ -81,7 +82,10 @@ bool HttpSession::pump_request() {
       if (!consume_buffered()) return false;
       if (in_.size() != before) continue;
     }
-    if (wanted && blocked) return true;
+    if (wanted && blocked) {
+      pace_.held_up();
+      return true;
+    }
     if (record_.in_closed) return input_closed();
     if (!wanted && in_.size() >= kPipelineBytesMax) return true;
     if (!client_.readable()) return true;
@@ -165,15 +169,19 @@ std::size_t HttpSession::consume_head(std::string_view data) {
     deadline_in(worker_.options.timeouts.request_head_ms);
   }
   const auto scanned = request_scanner_.scan(rest);
-  const std::size_t limit = listener_.listener.limits.request_head_bytes_max;
+  const config::Limits& limits = listener_.listener.limits;
+  const std::size_t limit = limits.request_head_bytes_max;
   if (scanned == HeadScanner::Status::malformed) {
     refuse_head({400, "malformed head"});
     return kEnded;
   }
   const bool complete = scanned == HeadScanner::Status::complete;
+  if (request_scanner_.start_line_bytes() > std::min<std::size_t>(limits.request_line_bytes_max, limit)) {
+    refuse_head({414, "request line too long", Refusal::too_large});
+    return kEnded;
+  }
   if (complete ? request_scanner_.head_bytes() > limit : rest.size() > limit) {
-    worker_.metrics.rejected_head_too_large.add();
-    refuse(431, "request head too large", CloseCause::request_refused);
+    refuse_head({431, "request head too large", Refusal::too_large});
     return kEnded;
   }
   if (!complete) return used;
@@ -188,6 +196,10 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
   RequestHead& request = worker_.request;
   if (const auto error = parse_request_head(head, request)) {
     refuse_head(*error);
+    return false;
+  }
+  if (request.fields.size() > listener_.listener.limits.request_fields_max) {
+    refuse_head({431, "too many header fields", Refusal::too_large});
     return false;
   }
   head_ = std::make_shared<const std::string>(head);
@@ -206,7 +218,8 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
   repeat_ = may_have_run;
   // The request shows that the client has the response before it.
   if (!record_.http->answered.empty()) refresh_acked();
-  if (!take_request_body(rest, body_bytes)) return false;
+  std::string_view passed;
+  if (!take_request_body(rest, body_bytes, passed)) return false;
   note_pending(rest.substr(body_bytes));
   publish();
 
@@ -216,28 +229,57 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
   if (idempotent_ && request.framing == BodyFraming::none) upstream_ = listener_.pool.take_idle(*this);
   if (!upstream_) {
     to_upstream_.append(worker_.head_out);
-    to_upstream_.append(rest.substr(0, body_bytes));
+    to_upstream_.append(passed);
     connect_upstream();
     return !ended();
   }
   wait_for_upstream();
   // Head and the body's beginning in one segment train. head_out is not touched before it is written.
-  return pass_on(worker_.head_out, rest.substr(0, body_bytes));
+  return pass_on(worker_.head_out, passed);
 }
 
-// `data`: what was read behind the request's head, or behind what of its body came before. False: refused.
-bool HttpSession::take_request_body(std::string_view data, std::size_t& used) {
-  used = request_body_.feed(data);
+// `data`: what was read behind the request's head, or behind what of its body came before. `passed`: what the
+// application gets for it, until the next call. False: refused.
+bool HttpSession::take_request_body(std::string_view data, std::size_t& used, std::string_view& passed) {
+  passed = feed_body(data, used);
   if (request_body_.status() == BodyReader::Status::malformed) {
-    refuse_head({400, "malformed chunk"});
+    refuse_head({400, "malformed chunk", Refusal::framing});
     return false;
   }
   if (body_too_large(request_body_.content_bytes())) return false;
   if (used == 0) return true;
+  // Once it has its answer, at what pace the two go on talking is the application's affair.
+  if (!pace_.took(worker_.loop.now(), used) && !request_body_.done() && !response_begun_) {
+    worker_.metrics.rejected_body_timeout.add();
+    refuse(408, "request body too slow", CloseCause::request_timeout);
+    return false;
+  }
   body_passed_ = true;
   note_request_body(data.substr(0, used));
-  if (request_body_.done()) position().request_complete(record_.in_known - (data.size() - used));
+  if (request_body_.done()) {
+    position().request_complete(record_.in_known - (data.size() - used));
+    worker_.metrics.trailers_dropped.add(request_body_.trailers_dropped());
+  }
   return true;
+}
+
+// The body's next bytes as the application gets them: as they are, or in our own chunks, without extensions and without
+// trailers that may not stand there.
+std::string_view HttpSession::feed_body(std::string_view data, std::size_t& used) {
+  if (request_body_.framing() != BodyFraming::chunked) {
+    used = request_body_.feed(data);
+    return data.substr(0, used);
+  }
+  worker_.payload.clear();
+  worker_.framed.clear();
+  const bool was_done = request_body_.done();
+  used = request_body_.feed(data, &worker_.payload);
+  if (!worker_.payload.empty()) {
+    worker_.framed = size_line(static_cast<std::uint32_t>(worker_.payload.size()));
+    worker_.framed.append(worker_.payload).append("\r\n");
+  }
+  if (request_body_.done() && !was_done) worker_.framed.append("0\r\n").append(request_body_.trailers()).append("\r\n");
+  return worker_.framed;
 }
 
 void HttpSession::begin_exchange(const RequestHead& request) {
@@ -246,7 +288,8 @@ void HttpSession::begin_exchange(const RequestHead& request) {
   idempotent_ = is_idempotent(request.method);
   old_client_ = request.minor == 0;
   upgrade_asked_ = request.upgrade;
-  close_after_ = !request.keep_alive;
+  const std::uint32_t requests_max = listener_.listener.limits.requests_per_connection_max;
+  close_after_ = !request.keep_alive || (requests_max != 0 && record_.http->exchanges + 1 >= requests_max);
   body_passed_ = any_passed_ = retried_ = upstream_broken_ = interim_seen_ = response_begun_ = false;
   repeat_ = false;
   range_from_.reset();
@@ -256,6 +299,7 @@ void HttpSession::begin_exchange(const RequestHead& request) {
       idempotent_ && (request.framing == BodyFraming::chunked ||
                       (request.framing == BodyFraming::length && request.length <= limits::recorded_bytes_max));
   writer_.begin(worker_.options.journal_bytes_max);
+  pace_.begin(Millis(worker_.options.timeouts.request_body_ms), listener_.listener.limits.request_body_rate_min);
   response_body_ = {};
   response_scanner_.reset();
 }
@@ -284,14 +328,15 @@ void HttpSession::write_upstream_head() {
 }
 
 bool HttpSession::feed_request_body(std::string_view data, std::size_t& used) {
-  if (!take_request_body(data, used)) return false;
+  std::string_view passed;
+  if (!take_request_body(data, used, passed)) return false;
   if (used == 0) return true;
   if (record_body_) {
     note_pending(data.substr(used));
     publish();
   }
   wait_for_upstream();
-  return pass_on(data.substr(0, used));
+  return passed.empty() || pass_on(passed);
 }
 
 // To the application. What it does not take any more is dropped: its answer, or its absence, decides.
@@ -338,7 +383,7 @@ bool HttpSession::input_closed() {
 }
 
 void HttpSession::refuse_head(const HeadError& error) {
-  (error.status == 501 ? worker_.metrics.rejected_unsupported : worker_.metrics.rejected_malformed).add();
+  worker_.metrics.rejected(error.kind).add();
   log::debug("request_refused",
              {{"flow", to_string(record_.facts.key)}, {"status", error.status}, {"reason", error.reason}});
   refuse(error.status, error.reason, CloseCause::request_refused);

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 
+#include <proxy/client/body_pace.hpp>
 #include <proxy/client/body_reader.hpp>
 #include <proxy/client/content_matcher.hpp>
 #include <proxy/client/http_head.hpp>
@@ -42,7 +43,8 @@ class HttpSession final : public Session {
   void begin_exchange(const RequestHead& request);
   void write_upstream_head();
   bool feed_request_body(std::string_view data, std::size_t& used);
-  bool take_request_body(std::string_view data, std::size_t& used);
+  bool take_request_body(std::string_view data, std::size_t& used, std::string_view& passed);
+  std::string_view feed_body(std::string_view data, std::size_t& used);
   void note_request_body(std::string_view bytes);
   void note_pending(std::string_view bytes);
   void note_waiting();
@@ -94,6 +96,7 @@ class HttpSession final : public Session {
   std::string upstream_in_;  // a partial response head
   HeadScanner request_scanner_, response_scanner_;
   BodyReader request_body_, response_body_;
+  BodyPace pace_;  // of the request's body
   ResponseWriter writer_;
   std::shared_ptr<const std::string> head_;  // of the current request, as the client sent it
   bool exchange_ = false;

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include <proxy/client/adoption.hpp>
+#include <proxy/client/client_counts.hpp>
 #include <proxy/config/config.hpp>
 #include <statesync/record.hpp>
 #include <suture/clock.hpp>
@@ -58,6 +59,8 @@ struct WorkerOptions {
   std::size_t journal_bytes_max = limits::journal_bytes_max;  // of one response; 0: no journals
   unsigned index = 0;  // of this worker, 0 <= index < workers; distinct session ids come from it
   unsigned workers = 1;
+  // The same for all workers of a node, for limits.connections_per_client_max; empty: this worker counts alone.
+  std::shared_ptr<ClientCounts> client_counts;
   std::function<StopAction(const SessionRecord&)> at_stop;  // on the worker's thread; empty: silent
   // How an adopted session went on: the rung that was really taken and, of refuse and reset, why (heal_reasons.hpp,
   // static). Once per adoption, on the worker's thread, when its first byte was written or the rung needed none.

@@ -37,8 +37,13 @@ struct Node {
 
 struct Limits {
   std::uint64_t connections_max = 10000;
+  std::uint32_t connections_per_client_max = 0;      // of one IPv4 address or IPv6 /64; 0: no limit
+  std::uint32_t requests_per_connection_max = 0;     // the last is answered with Connection: close; 0: no limit
   std::uint32_t request_head_bytes_max = 32 * 1024;  // 431 beyond
+  std::uint32_t request_line_bytes_max = 8 * 1024;   // 414 beyond
+  std::uint32_t request_fields_max = 100;            // 431 beyond
   std::uint64_t request_body_bytes_max = 0;          // 413 beyond; 0: no limit
+  std::uint32_t request_body_rate_min = 240;         // bytes per second, 408 below; 0: no limit
   std::uint32_t response_head_bytes_max = 64 * 1024;
   std::uint32_t upstream_idle_max = 64;  // idle upstream connections kept per worker
 };

@@ -123,6 +123,13 @@ void read_node(Document& document, Section section, Node& out) {
 
 void read_limits(Section section, Limits& out) {
   section.number("connections_max", out.connections_max, 1, 10'000'000, "connections");
+  section.number("connections_per_client_max", out.connections_per_client_max, 0, 10'000'000,
+                 "connections (0: no limit)");
+  section.number("requests_per_connection_max", out.requests_per_connection_max, 0, 1'000'000'000,
+                 "requests (0: no limit)");
+  section.number("request_line_bytes_max", out.request_line_bytes_max, 256, 1 << 20, bytes);
+  section.number("request_fields_max", out.request_fields_max, 8, 10'000, "header fields");
+  section.number("request_body_rate_min", out.request_body_rate_min, 0, 1 << 30, "bytes per second (0: no limit)");
   section.number("request_head_bytes_max", out.request_head_bytes_max, 1024, 1 << 20, bytes);
   section.number("request_body_bytes_max", out.request_body_bytes_max, 0, 1ULL << 50, "bytes (0: no limit)");
   section.number("response_head_bytes_max", out.response_head_bytes_max, 1024, 1 << 20, bytes);
