@@ -39,7 +39,9 @@ struct ClientMetrics {
   std::array<Counter, 6> requests;  // by first digit of the status that the client got; [0]: none
   Counter upgrades;
   Counter rejected_connections_max, rejected_malformed, rejected_head_too_large, rejected_body_too_large,
-      rejected_head_timeout, rejected_body_timeout, rejected_unsupported;
+      rejected_head_timeout, rejected_body_timeout, rejected_unsupported, rejected_proxy_header,
+      rejected_proxy_header_timeout;
+  Counter proxy_headers_v1, proxy_headers_v2, proxy_headers_local;
   Counter accept_error_descriptors, accept_error_memory, accept_error_aborted, accept_error_other;
   Counter accept_hook_errors;
   Counter records_published, records_erased, record_retries;

@@ -78,7 +78,7 @@ void HttpSession::resume_exchange(const Resumption& to) {
 // worker_.request, which has no body.
 void HttpSession::ask_application() {
   write_upstream_head();
-  upstream_ = listener_.pool.take_idle(*this);
+  upstream_ = listener_.pool.take_idle(*this, upstream_owner());
   if (!upstream_) {
     to_upstream_.append(worker_.head_out);
     return connect_upstream();
