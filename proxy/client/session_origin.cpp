@@ -27,7 +27,7 @@ bool Session::client_is_front() const {
 // True: the session's own protocol goes on.
 bool Session::take_proxy_header() {
   if (!client_.readable()) return false;
-  const auto seen = client_.peek(worker_.scratch);
+  const auto seen = client_.peek(std::span(worker_.scratch).first(proxy_protocol::kV2BytesMax));
   if (seen.status == IoResult::Status::again) return false;
   if (seen.status == IoResult::Status::error) return close_now(CloseCause::client_reset), false;
   // Nothing at all: somebody who looks whether the port is open.
