@@ -91,6 +91,16 @@ void ClientMetrics::register_metrics(MetricsRegistry& r) {
   rejected("unsupported", rejected_unsupported);
   r.counter("suture_trailers_dropped_total", "Trailer fields that may not stand there (RFC 9110 section 6.5.1).", "",
             trailers_dropped);
+  rejected("proxy_header", rejected_proxy_header);
+  rejected("proxy_header_timeout", rejected_proxy_header_timeout);
+
+  const auto proxy_header = [&](const char* kind, const Counter& c) {
+    r.counter("suture_proxy_headers_total", "PROXY protocol headers taken from front balancers.", label("kind", kind),
+              c);
+  };
+  proxy_header("v1", proxy_headers_v1);
+  proxy_header("v2", proxy_headers_v2);
+  proxy_header("local", proxy_headers_local);
 
   const auto accept_error = [&](const char* reason, const Counter& c) {
     r.counter("suture_accept_errors_total", "Failed accepts.", label("reason", reason), c);

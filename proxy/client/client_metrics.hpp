@@ -41,8 +41,9 @@ struct ClientMetrics {
   Counter upgrades;
   Counter rejected_connections_max, rejected_malformed, rejected_head_too_large, rejected_body_too_large,
       rejected_head_timeout, rejected_body_timeout, rejected_unsupported, rejected_framing, rejected_target,
-      rejected_connections_per_client;
+      rejected_connections_per_client, rejected_proxy_header, rejected_proxy_header_timeout;
   Counter trailers_dropped;
+  Counter proxy_headers_v1, proxy_headers_v2, proxy_headers_local;
   Counter accept_error_descriptors, accept_error_memory, accept_error_aborted, accept_error_other;
   Counter accept_hook_errors;
   Counter records_published, records_erased, record_retries;

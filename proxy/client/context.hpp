@@ -45,6 +45,8 @@ struct WorkerContext {
   // number of sessions.
   std::deque<std::pair<suture_flow_key, std::uint64_t>> pending_erasures;
 
+  TimePoint proxy_header_logged_at{};  // session_origin.cpp
+
   // Sessions whose silent client must speak before it can be reset (Session::reset_client).
   std::vector<Session*> resetting;
 

@@ -219,7 +219,7 @@ bool HttpSession::end_exchange() {
   head_.reset();
   if (upstream_reusable_ && request_complete && !upstream_broken_) {
     upstream_->set_user(nullptr);
-    listener_.pool.give_back(std::move(upstream_));
+    listener_.pool.give_back(std::move(upstream_), upstream_owner());
   } else {
     drop_upstream();
   }

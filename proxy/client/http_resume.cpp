@@ -141,7 +141,7 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
 // worker_.request, and as much of its body as is known.
 void HttpSession::ask_application(std::string_view body) {
   write_upstream_head();
-  if (request_body_.done() && body.empty()) upstream_ = listener_.pool.take_idle(*this);
+  if (request_body_.done() && body.empty()) upstream_ = listener_.pool.take_idle(*this, upstream_owner());
   if (!upstream_) {
     to_upstream_.append(worker_.head_out);
     to_upstream_.append(body);

@@ -226,7 +226,8 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
   write_upstream_head();
   // A kept connection may be closing at this very moment. What could not be sent a second time then (RFC 9110 section
   // 9.2.2; a body is not kept) goes on a fresh one.
-  if (idempotent_ && request.framing == BodyFraming::none) upstream_ = listener_.pool.take_idle(*this);
+  if (idempotent_ && request.framing == BodyFraming::none)
+    upstream_ = listener_.pool.take_idle(*this, upstream_owner());
   if (!upstream_) {
     to_upstream_.append(worker_.head_out);
     to_upstream_.append(passed);
@@ -306,7 +307,7 @@ void HttpSession::begin_exchange(const RequestHead& request) {
 
 // From worker_.request to worker_.head_out.
 void HttpSession::write_upstream_head() {
-  const auto client = client_of(record_.facts.key).address().to_string();
+  const auto client = original_client().address().to_string();
   std::string local_host;
   if (worker_.request.minor == 0) {
     const auto vip = vip_of(record_.facts.key);

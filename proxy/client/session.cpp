@@ -24,6 +24,7 @@ Session::Session(WorkerContext& worker, ListenerContext& listener, StreamSocket 
   record_.incarnation = worker.options.incarnation;
   record_.session_id = worker.next_session_id++;
   record_.mode = mode;
+  awaits_proxy_header_ = client_is_front();
 }
 
 Session::~Session() {
@@ -38,7 +39,7 @@ void Session::on_events(std::uint32_t events) {
   if (dirty_) publish();
   if (resetting_) return await_client();
   if (lingering_) return linger();
-  on_ready();
+  if (!awaits_proxy_header_ || take_proxy_header()) on_ready();
   // A reset that no read tells of: behind the client's FIN, or behind bytes that the application does not take.
   if (client_failed_ && !over_ && !ending()) close_now(CloseCause::client_reset);
 }
@@ -213,6 +214,8 @@ void Session::sweep() {
   if (lingering_) return linger();
   if (now >= deadline_) {
     deadline_ = TimePoint::max();
+    if (awaits_proxy_header_)
+      return proxy_header_fails("timeout", worker_.metrics.rejected_proxy_header_timeout, CloseCause::request_timeout);
     on_deadline();
   }
 }
@@ -229,6 +232,8 @@ void Session::adopt(const Adoption& adoption) {
   record_.out_closed = false;  // ours is still to come
   // The client's FIN takes a place in its stream, but is no byte.
   if (!record_.in_closed) record_.in_known = adoption.resume.received;
+  // Read by the former owner; of one that it read in part the heal plan has said that it is lost.
+  if (record_.proxied || record_.in_known != 0) awaits_proxy_header_ = false;
   heal_ = Heal{adoption.resume.rung, adoption.resume.reason};
   if (heal_->rung != ResumeRung::reset) return resume(adoption.resume);
   publish();
@@ -281,6 +286,7 @@ void Session::thaw(std::optional<Epoch> claimed_again) {
 
 void Session::connect_upstream() {
   deadline_in(worker_.options.timeouts.connect_ms);
+  to_upstream_.prepend(upstream_greeting());
   auto connection = listener_.pool.connect(*this);
   if (!connection) return on_connect_failed(connection.error().errno_value);
   upstream_ = std::move(*connection);

@@ -5,7 +5,8 @@
 //   adopt() ───────────────┘├────── close_now() / stop() / release() ────────────────────────────> over
 //                           └────── reset_client() ──> (resetting: a silent client has to speak) ─> over
 //
-// session.cpp has the streams, the record and what is taken over, session_end.cpp the ways out.
+// session.cpp has the streams, the record and what is taken over, session_end.cpp the ways out, session_origin.cpp
+// whose connection it is where a balancer stands in front.
 //
 // Frozen (another node may own the connection now): nothing is read, written or published, and time stands still.
 // Records go to the sink before the bytes that they describe go to the socket. A session that is over has left the
@@ -63,6 +64,7 @@ class Session : public EventHandler, public UpstreamUser {
   virtual void on_deadline() = 0;  // deadline() passed
   virtual void on_upstream_connected() { on_ready(); }
   virtual void on_connect_failed(int error) = 0;
+  virtual void on_proxy_header() {}  // has come, and the record is published; on_ready() follows
   // The record has the new positions of both streams and nothing else of ours yet. Publishes before it acts.
   // Not called for ResumeRung::reset.
   virtual void resume(const Resumption& resumption) = 0;
@@ -93,6 +95,14 @@ class Session : public EventHandler, public UpstreamUser {
   // Opens a fresh connection; on_upstream_connected() or on_connect_failed() follows, perhaps at once.
   void connect_upstream();
   void drop_upstream();
+
+  // --- origin (PROXY protocol) -------------------------------------------------------------------------------------
+  // The stream begins with a header that has not come yet. Nothing of the protocol's is called but start().
+  bool awaits_proxy_header() const { return awaits_proxy_header_; }
+  // Whose connection it is: as a front balancer said, else the socket's.
+  config::TcpEndpoint original_client() const { return client_of(origin()); }
+  // Under which the pool keeps our connections to the application.
+  std::uint64_t upstream_owner() const;
 
   // --- end ---------------------------------------------------------------------------------------------------------
   // Sends what waits, then FIN, then discards what the client still sends until it closes too.
@@ -127,6 +137,11 @@ class Session : public EventHandler, public UpstreamUser {
   void end();
   void erase_record();
   void publish_progress();
+  const suture_flow_key& origin() const { return record_.proxied ? *record_.proxied : record_.facts.key; }
+  bool client_is_front() const;
+  bool take_proxy_header();
+  void proxy_header_fails(const char* reason, Counter& counter, CloseCause cause);
+  std::string upstream_greeting() const;
 
   struct Heal {
     ResumeRung rung;
@@ -151,6 +166,7 @@ class Session : public EventHandler, public UpstreamUser {
   bool dirty_ = false;
   bool client_failed_ = false;  // EPOLLERR was seen: reset, or given up by the kernel
   bool lingering_ = false;
+  bool awaits_proxy_header_ = false;
   bool over_ = false;
 };
 

@@ -171,6 +171,7 @@ void Session::end() {
     all.pop_back();
   }
   drop_upstream();
+  if (upstream_owner() != UpstreamPool::kAnybody) listener_.pool.drop_owned(upstream_owner());
   to_client_.clear();
   to_upstream_.clear();
   worker_.session_over(*this);

@@ -2,10 +2,18 @@
 
 #include <cerrno>
 
+#include <sys/epoll.h>
+
 namespace suture {
 
 void TcpSession::start() {
   publish();
+  if (!awaits_proxy_header()) return connect_upstream();
+  deadline_in(worker_.options.timeouts.request_head_ms);
+  on_events(EPOLLIN);
+}
+
+void TcpSession::on_proxy_header() {
   connect_upstream();
 }
 

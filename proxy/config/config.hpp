@@ -11,6 +11,7 @@
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
+#include <proxy/config/prefix.hpp>
 #include <statesync/record.hpp>
 #include <suture/ids.hpp>
 #include <suture/log.hpp>
@@ -48,10 +49,15 @@ struct Limits {
   std::uint32_t upstream_idle_max = 64;  // idle upstream connections kept per worker
 };
 
+// HAProxy's PROXY protocol; off: none is sent.
+enum class ProxyProtocol : std::uint8_t { off, v1, v2 };
+
 struct Listener {
   std::uint16_t port = 0;
   SessionMode mode = SessionMode::tcp;
   UpstreamAddress upstream;
+  std::vector<Prefix> proxy_protocol_from;  // proxy_protocol.accept_from: whose connections begin with a header
+  ProxyProtocol upstream_proxy_protocol = ProxyProtocol::off;
   Limits limits;
 };
 

@@ -137,7 +137,22 @@ void read_limits(Section section, Limits& out) {
   section.finish();
 }
 
-void read_listener(Section section, Listener& out) {
+// Whoever is listed may claim to be any client.
+void read_prefix(Document& document, const std::string& text, const Section::Item& item, std::vector<Prefix>& out) {
+  const auto say = [&](const std::string& what) {
+    document.mistake(item.line, item.path + ": '" + text + "' " + what);
+  };
+  const auto prefix = parse_prefix(text);
+  if (!prefix) return say("is no address prefix; wanted e.g. 10.0.0.0/8, 192.0.2.7 or fd00:5::/32");
+  if (prefix->address.is_v6() && prefix->address.to_v6().is_v4_mapped())
+    return say("is an IPv4-mapped prefix; write it as IPv4");
+  if (prefix->bits == 0) return say("is everybody, who could claim any address; wanted the balancers' own addresses");
+  const Prefix clean = canonical(*prefix);
+  if (clean.address != prefix->address) return say("has bits beyond its length; wanted " + to_string(clean));
+  out.push_back(clean);
+}
+
+void read_listener(Document& document, Section section, Listener& out) {
   section.require("port", "the VIP's TCP port, 1 to 65535");
   section.require("mode", "http or tcp");
   section.require("upstream", "the application: 127.0.0.1:8080, [::1]:8080 or unix:/run/app.sock");
@@ -145,6 +160,14 @@ void read_listener(Section section, Listener& out) {
   section.choice<SessionMode>("mode", out.mode, {{"tcp", SessionMode::tcp}, {"http", SessionMode::http}});
   read_upstream(section, "upstream", out.upstream);
   if (auto limits = section.child("limits")) read_limits(std::move(*limits), out.limits);
+  if (auto front = section.child("proxy_protocol")) {
+    front->require("accept_from", "a list of the front balancers' addresses, e.g. [10.0.0.0/8]");
+    for (const auto& [text, item] : front->scalar_list("accept_from", "address prefix of a front balancer"))
+      read_prefix(document, text, item, out.proxy_protocol_from);
+    front->finish();
+  }
+  section.choice<ProxyProtocol>("upstream_proxy_protocol", out.upstream_proxy_protocol,
+                                {{"off", ProxyProtocol::off}, {"v1", ProxyProtocol::v1}, {"v2", ProxyProtocol::v2}});
   section.finish();
 }
 
@@ -290,7 +313,7 @@ void read_config(Document& document, const YAML::Node& root, Config& config) {
   if (auto s = top.child("node")) read_node(document, std::move(*s), config.node);
   read_vips(document, top, config.vips);
   for (const auto& item : top.list("listeners", "entry with port, mode and upstream")) {
-    read_listener(Section(document, item.node, item.path, item.line), config.listeners.emplace_back());
+    read_listener(document, Section(document, item.node, item.path, item.line), config.listeners.emplace_back());
   }
   for (const auto& item : top.list("peers")) {
     read_peer(Section(document, item.node, item.path, item.line), config.peers.emplace_back());

@@ -63,6 +63,22 @@ std::string to_string(const TcpEndpoint& endpoint) {
   return (endpoint.address().is_v6() ? '[' + host + ']' : host) + ':' + std::to_string(endpoint.port());
 }
 
+std::optional<Prefix> parse_prefix(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  const auto address = parse_address(std::string(text.substr(0, slash)));
+  if (!address) return std::nullopt;
+  const unsigned all = address->is_v4() ? 32 : 128;
+  if (slash == std::string_view::npos) return Prefix{*address, all};
+  const std::string_view digits = text.substr(slash + 1);
+  const auto bits = digits.starts_with("0x") ? std::nullopt : parse_unsigned(digits);
+  if (!bits || *bits > all) return std::nullopt;
+  return Prefix{*address, static_cast<unsigned>(*bits)};
+}
+
+std::string to_string(const Prefix& prefix) {
+  return prefix.address.to_string() + '/' + std::to_string(prefix.bits);
+}
+
 std::string not_unicast(const Address& address) {
   if (address.is_unspecified()) return "is the unspecified address";
   if (address.is_multicast()) return "is a multicast address";

@@ -17,6 +17,9 @@ std::optional<Address> parse_address(const std::string& text);
 // "192.0.2.1:80" or "[2001:db8::1]:80"; the port may be 0 here, checks refuse it where it makes no sense.
 std::optional<TcpEndpoint> parse_endpoint(std::string_view text);
 std::string to_string(const TcpEndpoint& endpoint);
+// "10.0.0.0/8", "2001:db8::/32"; an address alone is all of its bits. Bits beyond the length may be set here.
+std::optional<Prefix> parse_prefix(std::string_view text);
+std::string to_string(const Prefix& prefix);
 
 // Unicast and usable as somebody's own address. The reason why not, or empty.
 std::string not_unicast(const Address& address);

@@ -112,7 +112,10 @@ const std::vector<Row> kRows = {
 
 // What the scanner says after `content`, in pieces: the same as at once. `resumable_from`: a BOM is not gone on in.
 void expect_same_in_pieces(const std::string& content, const View& whole, std::size_t resumable_from) {
+  // Of a long one only the ends, where its lines are.
+  constexpr std::size_t kEnds = 100;
   for (std::size_t cut = 0; cut <= content.size(); ++cut) {
+    if (cut == kEnds && content.size() > 3 * kEnds) cut = content.size() - kEnds;
     SCOPED_TRACE("cut at " + std::to_string(cut));
     EventScanner scanner;
     scanner.feed(std::string_view(content).substr(0, cut));
@@ -144,7 +147,7 @@ TEST(EventScanner, AgreesWithTheStandardsWordsOnRandomStreams) {
   const std::vector<std::string> parts = {"\n", "\r",  "\r\n",         "id",       ":", " ",  "id: ", "data: x",
                                           "7",  "\0"s, "\xef\xbb\xbf", "\xef\xbb", "i", "d:", "\n\n", "\r\n\r\n"};
   unsigned identified = 0;
-  for (int round = 0; round < 20000; ++round) {
+  for (int round = 0; round < 6000; ++round) {
     std::string content;
     for (unsigned n = random() % 16; n-- > 0;) content += parts[random() % parts.size()];
     SCOPED_TRACE(::testing::PrintToString(content));
@@ -159,7 +162,7 @@ TEST(EventScanner, AgreesWithTheStandardsWordsOnRandomStreams) {
       ASSERT_EQ(view_of(pieces), reference(content.substr(0, at))) << "after " << at;
     }
   }
-  EXPECT_GT(identified, 2000U);
+  EXPECT_GT(identified, 600U);
 }
 
 TEST(EventScanner, IdAsLongAsAllowedAndLonger) {

@@ -28,6 +28,33 @@ TEST(Values, Endpoints) {
   }
 }
 
+TEST(Values, PrefixesAndWhatTheyCover) {
+  const struct {
+    const char* prefix;
+    const char* address;
+    bool covered;
+  } rows[] = {
+      {"10.0.0.0/8", "10.255.255.255", true},  {"10.0.0.0/8", "11.0.0.0", false},
+      {"10.0.0.0/8", "9.255.255.255", false},  {"192.0.2.7", "192.0.2.7", true},
+      {"192.0.2.7", "192.0.2.6", false},       {"192.0.2.128/25", "192.0.2.127", false},
+      {"192.0.2.128/25", "192.0.2.128", true}, {"10.0.0.0/8", "::ffff:10.0.0.1", false},
+      {"10.0.0.0/8", "a00::1", false},         {"fd00:5::/32", "fd00:5:ffff::1", true},
+      {"fd00:5::/32", "fd00:6::", false},      {"2001:db8::1", "2001:db8::1", true},
+      {"2001:db8::1", "2001:db8::", false},    {"2001:db8:8000::/33", "2001:db8:7fff::", false},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(std::string(row.prefix) + ' ' + row.address);
+    const auto prefix = parse_prefix(row.prefix);
+    ASSERT_TRUE(prefix);
+    EXPECT_EQ(covers(*prefix, *parse_address(row.address)), row.covered);
+  }
+  for (const char* bad : {"", "/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/0x8", "::/129", "10.0.0/8"}) {
+    EXPECT_FALSE(parse_prefix(bad)) << bad;
+  }
+  EXPECT_EQ(to_string(canonical(*parse_prefix("10.1.2.3/9"))), "10.0.0.0/9");
+  EXPECT_EQ(to_string(canonical(*parse_prefix("2001:db8:ffff::1/34"))), "2001:db8:c000::/34");
+}
+
 TEST(Values, Numbers) {
   EXPECT_EQ(parse_unsigned("0x537500"), 0x537500U);
   EXPECT_EQ(parse_unsigned("18446744073709551615"), 18446744073709551615ULL);
@@ -61,6 +88,23 @@ TEST_F(ValuesTest, EnvironmentVariables) {
   ASSERT_TRUE(loaded.config.has_value()) << to_string(loaded.mistakes.at(0));
   EXPECT_EQ(loaded.config->listeners[0].port, 8443);
   EXPECT_EQ(loaded.config->node.name, "a${b}c");
+}
+
+TEST_F(ValuesTest, ProxyProtocol) {
+  const auto without = load_text(base, "s.yaml");
+  ASSERT_TRUE(without.config);
+  EXPECT_TRUE(without.config->listeners[0].proxy_protocol_from.empty());
+  EXPECT_EQ(without.config->listeners[0].upstream_proxy_protocol, ProxyProtocol::off);
+  const auto loaded = load_text(with(base, "8080\n",
+                                     "8080\n    proxy_protocol: {accept_from: [10.0.0.0/8, \"fd00:5::7\"]}\n"
+                                     "    upstream_proxy_protocol: v2\n"),
+                                "s.yaml");
+  ASSERT_TRUE(loaded.config);
+  const Listener& listener = loaded.config->listeners[0];
+  ASSERT_EQ(listener.proxy_protocol_from.size(), 2U);
+  EXPECT_EQ(to_string(listener.proxy_protocol_from[0]), "10.0.0.0/8");
+  EXPECT_EQ(to_string(listener.proxy_protocol_from[1]), "fd00:5::7/128");
+  EXPECT_EQ(listener.upstream_proxy_protocol, ProxyProtocol::v2);
 }
 
 TEST_F(ValuesTest, UnixUpstreamAndNoPeers) {

@@ -116,6 +116,12 @@ SessionRecord random_record(Random& random) {
   r.in_closed = bits(1);
   r.out_closed = bits(1);
   if (bits(1)) {
+    r.proxied = r.facts.key;
+    r.proxied->client_port = static_cast<std::uint16_t>(bits(16));
+    if (bits(1)) r.proxied->vip_port = 0;
+    if (bits(1)) r.proxied->vip = to_addr(boost::asio::ip::make_address("2001:db8::2"));
+  }
+  if (bits(1)) {
     HttpState& h = r.http.emplace();
     h.phase = static_cast<HttpPhase>(bits(8) % 6);
     h.exchanges = bits(20);
@@ -152,7 +158,7 @@ void expect_same(const SessionRecord& a, const SessionRecord& b) {
   EXPECT_EQ(facts(a.facts), facts(b.facts));
   const auto rest = [](const SessionRecord& r) {
     return std::tuple(r.owner, r.incarnation, r.epoch, r.session_id, r.mode, r.fenced, r.fence, r.ts_advance,
-                      r.in_known, r.out_sent, r.out_acked, r.in_closed, r.out_closed, r.http.has_value());
+                      r.in_known, r.out_sent, r.out_acked, r.in_closed, r.out_closed, r.proxied, r.http.has_value());
   };
   EXPECT_EQ(rest(a), rest(b));
   if (!a.http || !b.http) return;
@@ -220,6 +226,12 @@ v1::WebSocket& websocket(v1::Record& record) {
   return *record.mutable_http()->mutable_websocket();
 }
 
+v1::Proxied& proxied(v1::Record& record) {
+  auto& out = *record.mutable_proxied();
+  out.set_source(std::string(4, 's')), out.set_destination(std::string(16, 'd'));
+  return out;
+}
+
 void answer(v1::Record& record, std::initializer_list<std::uint64_t> ends) {
   for (const auto end : ends) {
     auto& answered = *record.mutable_http()->add_answered();
@@ -239,6 +251,11 @@ TEST(Codec, impossible_values_are_errors) {
       {"address", [](auto& r) { r.mutable_key()->set_vip(""); }},
       {"port", [](auto& r) { r.mutable_key()->set_client_port(0); }},
       {"port", [](auto& r) { r.mutable_key()->set_vip_port(65536); }},
+      {"proxied address", [](auto& r) { r.mutable_proxied(); }},
+      {"proxied address", [](auto& r) { proxied(r).set_source(std::string(5, 'x')); }},
+      {"proxied address", [](auto& r) { proxied(r).set_destination(std::string(15, 'x')); }},
+      {"proxied port", [](auto& r) { proxied(r).set_source_port(65536); }},
+      {"proxied port", [](auto& r) { proxied(r).set_destination_port(65536); }},
       {"owner", [](auto& r) { r.set_owner(0); }},
       {"owner", [](auto& r) { r.set_owner(256); }},
       {"incarnation", [](auto& r) { r.set_incarnation(0); }},
