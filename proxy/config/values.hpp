@@ -20,6 +20,8 @@ std::string to_string(const TcpEndpoint& endpoint);
 
 // Unicast and usable as somebody's own address. The reason why not, or empty.
 std::string not_unicast(const Address& address);
+// "127.0.0.1:8080", "[::1]:8080" or "unix:/run/app.sock"; otherwise `why` says what is wrong and what would be right.
+std::optional<UpstreamAddress> parse_upstream(const std::string& text, std::string& why);
 // What the kernel takes as a device name (dev_valid_name): 1..15 characters, no '/', ':' or space, not "." or "..".
 bool valid_device_name(std::string_view name);
 

@@ -216,7 +216,8 @@ class ProxyTest : public ::testing::Test {
   }
   void start() {
     const auto loopback = boost::asio::ip::make_address("127.0.0.1");
-    options.listeners[0].upstream = upstream.value_or(config::TcpEndpoint(loopback, application.port()));
+    options.listeners[0].default_route().upstreams = {
+        upstream.value_or(config::TcpEndpoint(loopback, application.port()))};
     worker = std::make_unique<Worker>(options, sink, hook);
     worker->register_metrics(registry);
     const auto opened = worker->open();
