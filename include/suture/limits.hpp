@@ -20,6 +20,10 @@ inline constexpr std::size_t worker_queue_records = 16 * 1024;
 // state sync, admin. Without it a session is accepted with the last one and reset for want of a second.
 inline constexpr unsigned descriptors_reserved = 64;
 
+// An upstream that could not be connected to is passed over for so long where its route has others. An application that
+// is started again takes seconds; the connection that finds out too early costs one client a `connect_ms`.
+inline constexpr std::chrono::milliseconds upstream_avoided = 10s;
+
 // A relay (mode tcp, upgraded connections) of which one side has said FIN and nothing moves any more: the other side is
 // far more often gone than thinking, and `tcp_idle_ms` (an hour) is meant for connections that both sides want.
 inline constexpr std::chrono::milliseconds half_closed_idle = 5min;

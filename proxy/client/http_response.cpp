@@ -14,7 +14,7 @@ bool HttpSession::pump_response() {
     if (!flush_client()) return false;
     if (!to_client_.empty()) {
       // It is the client that makes us wait: it may be as slow as an idle one.
-      deadline_in(std::max(timeouts.keep_alive_ms, timeouts.response_ms));
+      deadline_in(std::max(timeouts.keep_alive_ms, response_ms()));
       return true;
     }
     if (response_begun_ && response_body_.done()) return end_exchange();
@@ -34,7 +34,7 @@ bool HttpSession::pump_response() {
         if (!upstream_lost(got.error)) return false;
         break;
       case IoResult::Status::ok:
-        deadline_in(timeouts.response_ms);
+        deadline_in(response_ms());
         if (!take_response({worker_.scratch.data(), got.bytes})) return false;
         break;
     }
@@ -193,7 +193,7 @@ bool HttpSession::end_exchange() {
   head_.reset();
   if (upstream_reusable_ && request_complete && !upstream_broken_) {
     upstream_->set_user(nullptr);
-    listener_.pool.give_back(std::move(upstream_));
+    pool().give_back(std::move(upstream_));
   } else {
     drop_upstream();
   }
@@ -215,7 +215,7 @@ bool HttpSession::end_exchange() {
 // The application closed (error 0) or its connection failed.
 bool HttpSession::upstream_lost(int error) {
   if (!response_begun_) {
-    const bool repeatable = (idempotent_ || !any_passed_) && !body_passed_;
+    const bool repeatable = (record_.http->replayable || !any_passed_) && !body_passed_;
     if (upstream_->reused() && repeatable && !retried_ && upstream_in_.empty() && !interim_seen_) return retry();
     if (error == 0) return bad_gateway("the application closed the connection", worker_.upstream_metrics.error_closed);
     return bad_gateway("the connection to the application failed", worker_.upstream_metrics.of_errno(error));

@@ -62,6 +62,8 @@ void HttpSession::resume_exchange(const Resumption& to) {
   const auto& fields = worker_.request.fields;
   if (range && std::any_of(fields.begin(), fields.end(), [](const Field& f) { return equals_nocase(f.name, "range"); }))
     return range_fails(heal_reason::client_range);
+  route_ = &listener_.routes.find(worker_.request.authority, worker_.request.target);
+  if (!may_replay(route_->replay, worker_.request)) return policy_fails(range);
   begin_exchange(worker_.request);
   if (to.close_after || !http.keep_alive) close_after_ = true;
   if (range) {
@@ -75,15 +77,24 @@ void HttpSession::resume_exchange(const Resumption& to) {
   ask_application();
 }
 
+// The former owner's route allowed it, or there were no such rung; ours does not.
+void HttpSession::policy_fails(bool range) {
+  const char* reason = policy_refusal(worker_.request.method);
+  if (range) return range_fails(reason);
+  heal_becomes(ResumeRung::refuse, reason);
+  try_again(CloseCause::refused_heal);
+}
+
 // worker_.request, which has no body.
 void HttpSession::ask_application() {
   write_upstream_head();
-  upstream_ = listener_.pool.take_idle(*this);
+  choose_upstream(*route_);
+  upstream_ = pool().take_idle(*this);
   if (!upstream_) {
     to_upstream_.append(worker_.head_out);
     return connect_upstream();
   }
-  deadline_in(worker_.options.timeouts.response_ms);
+  deadline_in(response_ms());
   pass_on(worker_.head_out);
 }
 

@@ -41,7 +41,8 @@ std::uint32_t count_heads(std::string_view waiting) {
 }  // namespace
 
 HttpSession::HttpSession(WorkerContext& worker, ListenerContext& listener, StreamSocket client, const ConnFacts& facts)
-    : Session(worker, listener, std::move(client), facts, SessionMode::http) {
+    : Session(worker, listener, std::move(client), facts, SessionMode::http),
+      route_(&listener.listener.default_route()) {
   record_.http.emplace();
 }
 
@@ -166,9 +167,11 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
   head_ = std::make_shared<const std::string>(head);
   const std::uint64_t head_end = record_.in_known - rest.size();
   position().request_head(head_end, request, head_);
+  route_ = &listener_.routes.find(request.authority, request.target);
+  record_.http->replayable = may_replay(route_->replay, request);
   // PROTOCOL.md, the S rule: a former owner may have read this request, and the application may have acted on it.
   const bool may_have_run = head_end <= s_rule_until_;
-  if (may_have_run && !is_idempotent(request.method)) {
+  if (may_have_run && !record_.http->replayable) {
     worker_.metrics.s_rule_refusals.add();
     log::info("s_rule_refusal", {{"flow", to_string(record_.facts.key)}, {"method", request.method}});
     try_again(CloseCause::refused_heal);
@@ -182,9 +185,10 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
   publish();
 
   write_upstream_head();
-  // A kept connection may be closing at this very moment. What could not be sent a second time then (RFC 9110 section
-  // 9.2.2; a body is not kept) goes on a fresh one.
-  if (idempotent_ && request.framing == BodyFraming::none) upstream_ = listener_.pool.take_idle(*this);
+  // A kept connection may be closing at this very moment. What could not be sent a second time then (by the route's
+  // replay policy; a body is not kept) goes on a fresh one.
+  choose_upstream(*route_);
+  if (record_.http->replayable && request.framing == BodyFraming::none) upstream_ = pool().take_idle(*this);
   if (!upstream_) {
     to_upstream_.append(worker_.head_out);
     connect_upstream();
@@ -208,7 +212,6 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
 void HttpSession::begin_exchange(const RequestHead& request) {
   exchange_ = true;
   head_begun_ = false;
-  idempotent_ = is_idempotent(request.method);
   old_client_ = request.minor == 0;
   upgrade_asked_ = request.upgrade;
   close_after_ = !request.keep_alive;
@@ -288,8 +291,7 @@ bool HttpSession::note_passed(const IoResult& sent) {
 
 // Whose turn it is: the application's, or the client's whose body is not complete.
 void HttpSession::wait_for_upstream() {
-  deadline_in(request_body_.done() || response_begun_ ? worker_.options.timeouts.response_ms
-                                                      : worker_.options.timeouts.request_body_ms);
+  deadline_in(request_body_.done() || response_begun_ ? response_ms() : request_body_ms());
 }
 
 // The client has half-closed: it still gets the response to what it has sent completely.
@@ -359,10 +361,7 @@ void HttpSession::on_deadline() {
     worker_.metrics.rejected_head_timeout.add();
     return refuse(408, "request head incomplete", CloseCause::request_timeout);
   }
-  if (upstream_ && !upstream_->connected()) {
-    drop_upstream();
-    return on_connect_failed(ETIMEDOUT);
-  }
+  if (upstream_ && !upstream_->connected()) return connect_failed(ETIMEDOUT);
   if (!to_client_.empty()) return reset_client(CloseCause::idle_timeout);
   if (!request_body_.done() && to_upstream_.empty() && !response_begun_) {
     worker_.metrics.rejected_body_timeout.add();

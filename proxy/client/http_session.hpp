@@ -71,8 +71,13 @@ class HttpSession final : public Session {
   bool take_range(std::string_view rest);
   bool prime(std::string_view data);
   void range_fails(const char* reason);
+  void policy_fails(bool range);
 
   bool ended() const { return over() || ending(); }
+  std::uint32_t response_ms() const { return route_->response_ms.value_or(worker_.options.timeouts.response_ms); }
+  std::uint32_t request_body_ms() const {
+    return route_->request_body_ms.value_or(worker_.options.timeouts.request_body_ms);
+  }
   void next_request_waits();
   bool waits_for_request() const { return !exchange_ || !request_body_.done(); }
   HttpPosition position() { return HttpPosition(*record_.http); }
@@ -81,11 +86,11 @@ class HttpSession final : public Session {
   std::string upstream_in_;  // a partial response head
   HeadScanner request_scanner_, response_scanner_;
   BodyReader request_body_, response_body_;
+  const config::Route* route_;  // of the current exchange, or of the last one; the listener's default first
   std::shared_ptr<const std::string> head_;  // of the current request, as the client sent it
   bool exchange_ = false;
   bool in_step_ = false;  // on_ready() is on the stack
   bool head_begun_ = false;
-  bool idempotent_ = false;
   bool old_client_ = false;  // HTTP/1.0
   bool upgrade_asked_ = false;
   bool upgraded_ = false;

@@ -48,10 +48,8 @@ void Session::on_upstream_events(UpstreamConnection& connection) {
   if (!connection.connected()) {
     const int error = UpstreamPool::finish_connect(connection);
     if (error == EINPROGRESS) return;
-    if (error != 0) {
-      drop_upstream();
-      return on_connect_failed(error);
-    }
+    if (error != 0) return connect_failed(error);
+    turn_.taken();
     return on_upstream_connected();
   }
   if (!ending()) on_ready();
@@ -279,12 +277,38 @@ void Session::thaw(std::optional<Epoch> claimed_again) {
 
 // --- upstream --------------------------------------------------------------------------------------------------------
 
+void Session::choose_upstream(const config::Route& route) {
+  turn_.begin(listener_.upstreams_of(route), worker_.loop.now());
+}
+
 void Session::connect_upstream() {
-  deadline_in(worker_.options.timeouts.connect_ms);
-  auto connection = listener_.pool.connect(*this);
-  if (!connection) return on_connect_failed(connection.error().errno_value);
-  upstream_ = std::move(*connection);
-  if (upstream_->connected()) on_upstream_connected();
+  for (;;) {
+    deadline_in(worker_.options.timeouts.connect_ms);
+    auto connection = pool().connect(*this);
+    if (connection) {
+      upstream_ = std::move(*connection);
+      break;
+    }
+    const int error = connection.error().errno_value;
+    if (!try_next_upstream(error)) return on_connect_failed(error);
+  }
+  if (!upstream_->connected()) return;
+  turn_.taken();
+  on_upstream_connected();
+}
+
+void Session::connect_failed(int error) {
+  drop_upstream();
+  if (try_next_upstream(error)) return connect_upstream();
+  on_connect_failed(error);
+}
+
+bool Session::try_next_upstream(int error) {
+  // Ours is the want of descriptors, not the upstream's.
+  if (error == EMFILE || error == ENFILE || !turn_.refused(worker_.loop.now())) return false;
+  worker_.upstream_metrics.of_errno(error).add();
+  worker_.upstream_metrics.failovers.add();
+  return true;
 }
 
 void Session::drop_upstream() {

@@ -90,8 +90,14 @@ class Session : public EventHandler, public UpstreamUser {
   void report_heal();
 
   // --- upstream ----------------------------------------------------------------------------------------------------
-  // Opens a fresh connection; on_upstream_connected() or on_connect_failed() follows, perhaps at once.
+  // Whose turn it is of the route's upstreams: pool().
+  void choose_upstream(const config::Route& route);
+  UpstreamPool& pool() { return turn_.pool(); }
+  // Opens a fresh connection to pool(), or where that fails to the route's next; on_upstream_connected() or, when each
+  // was tried, on_connect_failed() follows, perhaps at once.
   void connect_upstream();
+  // The attempt under way has failed: on to the next.
+  void connect_failed(int error);
   void drop_upstream();
 
   // --- end ---------------------------------------------------------------------------------------------------------
@@ -114,6 +120,7 @@ class Session : public EventHandler, public UpstreamUser {
   bool upstream_fin_sent_ = false;
 
  private:
+  bool try_next_upstream(int error);
   void linger();
   bool discard_input();
   void await_client();
@@ -133,6 +140,7 @@ class Session : public EventHandler, public UpstreamUser {
     const char* reason;
   };
   std::optional<Heal> heal_;  // not reported yet
+  UpstreamTurn turn_;
   struct Resetting {
     TimePoint since{}, look_at{};
     std::size_t asked = 0;

@@ -6,6 +6,7 @@ namespace suture {
 
 void TcpSession::start() {
   publish();
+  choose_upstream(listener_.listener.default_route());
   connect_upstream();
 }
 
@@ -33,10 +34,7 @@ void TcpSession::on_connect_failed(int error) {
 }
 
 void TcpSession::on_deadline() {
-  if (!upstream_ || !upstream_->connected()) {
-    drop_upstream();
-    return on_connect_failed(ETIMEDOUT);
-  }
+  if (!upstream_ || !upstream_->connected()) return connect_failed(ETIMEDOUT);
   close_now(CloseCause::idle_timeout);
 }
 

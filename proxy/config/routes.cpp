@@ -14,7 +14,7 @@ constexpr std::uint32_t day_ms = 24U * 3600 * 1000;
 
 // Requests look through them one after the other.
 constexpr std::size_t routes_max = 256;
-// One bit each in the set of those that were tried (upstream/group.hpp).
+// Below what upstream/group can keep apart.
 constexpr std::size_t upstreams_max = 16;
 
 bool host_characters(std::string_view host) {
