@@ -24,6 +24,10 @@ inline constexpr unsigned descriptors_reserved = 64;
 // is started again takes seconds; the connection that finds out too early costs one client a `connect_ms`.
 inline constexpr std::chrono::milliseconds upstream_avoided = 10s;
 
+// Access log lines that wait for the file's thread: 13,000 of 300 bytes, what two workers write in a tenth of a second.
+// What does not fit is lost and counted.
+inline constexpr std::size_t access_queue_bytes = 4U << 20;
+
 // A relay (mode tcp, upgraded connections) of which one side has said FIN and nothing moves any more: the other side is
 // far more often gone than thinking, and `tcp_idle_ms` (an hour) is meant for connections that both sides want.
 inline constexpr std::chrono::milliseconds half_closed_idle = 5min;

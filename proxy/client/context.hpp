@@ -35,6 +35,7 @@ struct WorkerContext {
   std::vector<char> scratch;  // every read goes through it
   std::string head_out;       // heads under construction
   std::string payload;        // de-chunked content
+  std::string access_line;
   RequestHead request;
   ResponseHead response;
 

@@ -108,6 +108,8 @@ bool HttpSession::send_response_head(std::string_view rest) {
   if (framing == BodyFraming::until_close || !request_body_.done() || upstream_broken_) close_after_ = true;
 
   ResponsePlan plan;
+  const std::string timing = timing_of_heal();
+  plan.server_timing = timing;
   plan.close = close_after_;
   plan.say_keep_alive = old_client_ && !close_after_;
   // A response to HEAD keeps the coding that the one to GET would have.
@@ -166,6 +168,8 @@ bool HttpSession::switch_protocols(std::string_view rest) {
   worker_.head_out.clear();
   ResponsePlan plan;
   plan.switch_protocols = true;
+  const std::string timing = timing_of_heal();
+  plan.server_timing = timing;
   write_response_head(worker_.response, plan, worker_.options.node_name, worker_.head_out);
   position().response_head(record_.out_sent, worker_.head_out.size(), 101, BodyFraming::until_close, 0, {}, false);
   position().upgraded();
@@ -184,6 +188,11 @@ bool HttpSession::switch_protocols(std::string_view rest) {
 bool HttpSession::end_exchange() {
   position().response_ends(record_.out_sent);
   const bool request_complete = request_body_.done() && to_upstream_.empty();
+  if (!request_complete || close_after_)
+    log_exchange(request_complete ? CloseCause::response_complete : CloseCause::early_response);
+  else
+    log_exchange({});
+  exchange_healed_ = false;
   refresh_acked();
   position().exchange_over(record_.out_acked);
   if (!in_.empty() && !close_after_) next_request_waits();

@@ -12,6 +12,8 @@ namespace suture {
 void HttpSession::resume(const Resumption& to) {
   s_rule_until_ = to.client_sent;
   record_.http->pipelined = 0;
+  exchange_healed_ = to.rung != ResumeRung::idle;
+  if (exchange_healed_) note_request_begins();
   switch (to.rung) {
     case ResumeRung::idle:
       return resume_idle(to);
@@ -19,6 +21,7 @@ void HttpSession::resume(const Resumption& to) {
     case ResumeRung::range:
       return resume_exchange(to);
     default:
+      if (record_.http->request_head) note_request_line(*record_.http->request_head);
       record_.http->answered.clear();
       return try_again(CloseCause::refused_heal);
   }
@@ -59,6 +62,8 @@ void HttpSession::resume_exchange(const Resumption& to) {
     heal_becomes(range ? ResumeRung::reset : ResumeRung::refuse, heal_reason::no_head);
     return range ? reset_client(CloseCause::reset_heal) : try_again(CloseCause::refused_heal);
   }
+  note_request_line(*head_);
+  note_request(worker_.request);
   const auto& fields = worker_.request.fields;
   if (range && std::any_of(fields.begin(), fields.end(), [](const Field& f) { return equals_nocase(f.name, "range"); }))
     return range_fails(heal_reason::client_range);

@@ -135,10 +135,12 @@ std::size_t HttpSession::consume_head(std::string_view data) {
   if (rest.empty() || (!head_begun_ && used == 0 && rest == "\r")) return used;
   if (!head_begun_) {
     head_begun_ = true;
+    note_request_begins();
     position().request_begins(record_.in_known - rest.size());
     deadline_in(worker_.options.timeouts.request_head_ms);
   }
   const auto scanned = request_scanner_.scan(rest);
+  note_request_line(rest);
   const std::size_t limit = listener_.listener.limits.request_head_bytes_max;
   if (scanned == HeadScanner::Status::malformed) {
     refuse_head({400, "malformed head"});
@@ -164,6 +166,7 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
     refuse_head(*error);
     return false;
   }
+  note_request(request);
   head_ = std::make_shared<const std::string>(head);
   const std::uint64_t head_end = record_.in_known - rest.size();
   position().request_head(head_end, request, head_);
@@ -233,6 +236,10 @@ void HttpSession::write_upstream_head() {
     if (vip.port() != 80) local_host += ':' + std::to_string(vip.port());
   }
   const auto id = make_request_id(worker_.random_state);
+  if (access_) {
+    access_->request_id = worker_.request.request_id;
+    if (access_->request_id.empty()) access_->request_id.assign(id.data(), id.size());
+  }
   worker_.head_out.clear();
   ForwardingFacts facts{client, local_host, worker_.options.node_name, {id.data(), id.size()}};
   facts.replay = repeat_;
@@ -324,7 +331,7 @@ void HttpSession::refuse(unsigned status, std::string_view reason, CloseCause ca
   heal_becomes(ResumeRung::refuse, heal_reason::application);
   worker_.head_out.clear();
   write_error_response(status, reason, worker_.options.node_name, exchange_ ? record_.http->method : std::string_view(),
-                       worker_.head_out);
+                       worker_.head_out, timing_of_heal());
   const std::size_t body = worker_.head_out.size() - (worker_.head_out.find("\r\n\r\n") + 4);
   send_own_response(status, body, cause);
 }
@@ -332,7 +339,7 @@ void HttpSession::refuse(unsigned status, std::string_view reason, CloseCause ca
 // Of a session that was taken over: the client may ask again, on another connection.
 void HttpSession::try_again(CloseCause cause) {
   worker_.head_out.clear();
-  write_try_again(worker_.options.node_name, worker_.head_out);
+  write_try_again(worker_.options.node_name, worker_.head_out, timing_of_heal());
   send_own_response(503, 0, cause);
 }
 
@@ -341,6 +348,7 @@ void HttpSession::send_own_response(unsigned status, std::size_t body_bytes, Clo
   position().response_head(record_.out_sent, worker_.head_out.size() - body_bytes, status,
                            body_bytes == 0 ? BodyFraming::none : BodyFraming::length, body_bytes, {}, false);
   position().exchange_over(record_.out_acked);
+  log_access(status, body_bytes, cause);
   worker_.metrics.requests[status / 100].add();
   publish();
   drop_upstream();

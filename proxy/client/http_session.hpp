@@ -1,4 +1,4 @@
-// Mode http: an HTTP/1.1 reverse proxy for one client connection. This file and its three sources move bytes between
+// Mode http: an HTTP/1.1 reverse proxy for one client connection. This file and its four sources move bytes between
 // the engines (HeadScanner, parse_*_head, BodyReader, head_rewriter, HttpPosition), the client and the upstream
 // connection.
 //
@@ -8,6 +8,7 @@
 //                                                  └── 101 ──> upgraded: Session::relay()
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -73,6 +74,16 @@ class HttpSession final : public Session {
   void range_fails(const char* reason);
   void policy_fails(bool range);
 
+  // The access log (http_access.cpp). From the first byte of a request on, or a heal's first moment: without effect
+  // where there is no log.
+  void note_request_begins();
+  void note_request_line(std::string_view bytes);
+  void note_request(const RequestHead& request);
+  void log_access(unsigned status, std::uint64_t body_bytes, std::optional<CloseCause> close);
+  void log_exchange(std::optional<CloseCause> close);
+  void on_ending(CloseCause cause) override;
+  std::string timing_of_heal() const;
+
   bool ended() const { return over() || ending(); }
   std::uint32_t response_ms() const { return route_->response_ms.value_or(worker_.options.timeouts.response_ms); }
   std::uint32_t request_body_ms() const {
@@ -88,8 +99,15 @@ class HttpSession final : public Session {
   BodyReader request_body_, response_body_;
   const config::Route* route_;  // of the current exchange, or of the last one; the listener's default first
   std::shared_ptr<const std::string> head_;  // of the current request, as the client sent it
+  struct AccessNote {
+    std::chrono::system_clock::time_point time{};
+    TimePoint began{};
+    std::string request_line, host, referer, user_agent, request_id;
+  };
+  std::unique_ptr<AccessNote> access_;  // of the request under way
   bool exchange_ = false;
-  bool in_step_ = false;  // on_ready() is on the stack
+  bool exchange_healed_ = false;  // it was taken over from another node
+  bool in_step_ = false;          // on_ready() is on the stack
   bool head_begun_ = false;
   bool old_client_ = false;  // HTTP/1.0
   bool upgrade_asked_ = false;

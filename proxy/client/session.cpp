@@ -228,13 +228,16 @@ void Session::adopt(const Adoption& adoption) {
   // The client's FIN takes a place in its stream, but is no byte.
   if (!record_.in_closed) record_.in_known = adoption.resume.received;
   heal_ = Heal{adoption.resume.rung, adoption.resume.reason};
+  taken_over_ = TakenOver{adoption.from, Clock::now(), adoption.resume.rung};
   if (heal_->rung != ResumeRung::reset) return resume(adoption.resume);
   publish();
   reset_client(CloseCause::reset_heal);
 }
 
 void Session::heal_becomes(ResumeRung rung, const char* reason) {
-  if (heal_) heal_ = Heal{rung, reason};
+  if (!heal_) return;
+  heal_ = Heal{rung, reason};
+  taken_over_->rung = rung;
 }
 
 void Session::report_heal() {

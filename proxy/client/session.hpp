@@ -66,6 +66,8 @@ class Session : public EventHandler, public UpstreamUser {
   // The record has the new positions of both streams and nothing else of ours yet. Publishes before it acts.
   // Not called for ResumeRung::reset.
   virtual void resume(const Resumption& resumption) = 0;
+  // The session begins to end, or has ended; perhaps more than once.
+  virtual void on_ending(CloseCause) {}
 
   // --- streams -----------------------------------------------------------------------------------------------------
   // From the client, counted. Client errors end the session (the result is then `error`).
@@ -86,6 +88,12 @@ class Session : public EventHandler, public UpstreamUser {
   // --- taken over --------------------------------------------------------------------------------------------------
   // A rung lower than the one that was planned. Without effect once the outcome was reported.
   void heal_becomes(ResumeRung rung, const char* reason);
+  struct TakenOver {
+    NodeId from{};
+    TimePoint at{};
+    ResumeRung rung{};  // on which it goes on
+  };
+  std::optional<TakenOver> taken_over_;
   // With the first byte that is written or the session's end, whichever comes first; earlier by a rung that needs none.
   void report_heal();
 

@@ -17,11 +17,13 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include <proxy/client/access_log.hpp>
 #include <proxy/client/adoption.hpp>
 #include <proxy/config/config.hpp>
 #include <statesync/record.hpp>
@@ -45,7 +47,10 @@ struct WorkerOptions {
   std::vector<config::Listener> listeners;  // limits.connections_max is shared out evenly over `workers`
   config::Timeouts timeouts;
   NodeId node{};
-  std::string node_name;  // X-Served-By, Via
+  std::string node_name;                     // X-Served-By, Via
+  std::map<NodeId, std::string> peer_names;  // of former owners, for the access log
+  AccessSink* access_log = nullptr;          // null: none. Outlives the worker
+  config::AccessLog::Format access_format = config::AccessLog::Format::off;
   Incarnation incarnation = 0;
   std::uint32_t fin_mark = 0;  // bits of SO_MARK; 0: do not mark (no egress program, tests without privileges)
   std::uint32_t rst_mark = 0;

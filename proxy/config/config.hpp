@@ -24,7 +24,15 @@ struct UnixPath {
   std::string path;
 };
 using UpstreamAddress = std::variant<TcpEndpoint, UnixPath>;
-std::string to_string(const UpstreamAddress& address);
+// "192.0.2.1:80", "[2001:db8::1]:80", "unix:/run/app.sock". Inline: client needs them, and not the reader of YAML.
+inline std::string to_string(const TcpEndpoint& endpoint) {
+  const std::string host = endpoint.address().to_string();
+  return (endpoint.address().is_v6() ? '[' + host + ']' : host) + ':' + std::to_string(endpoint.port());
+}
+inline std::string to_string(const UpstreamAddress& address) {
+  if (const auto* path = std::get_if<UnixPath>(&address)) return "unix:" + path->path;
+  return to_string(std::get<TcpEndpoint>(address));
+}
 
 struct Node {
   NodeId id{};

@@ -58,11 +58,6 @@ std::optional<TcpEndpoint> parse_endpoint(std::string_view text) {
   return TcpEndpoint(*address, static_cast<std::uint16_t>(*port));
 }
 
-std::string to_string(const TcpEndpoint& endpoint) {
-  const std::string host = endpoint.address().to_string();
-  return (endpoint.address().is_v6() ? '[' + host + ']' : host) + ':' + std::to_string(endpoint.port());
-}
-
 std::string not_unicast(const Address& address) {
   if (address.is_unspecified()) return "is the unspecified address";
   if (address.is_multicast()) return "is a multicast address";

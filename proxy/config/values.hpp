@@ -16,7 +16,6 @@ std::optional<std::uint64_t> parse_unsigned(std::string_view text);
 std::optional<Address> parse_address(const std::string& text);
 // "192.0.2.1:80" or "[2001:db8::1]:80"; the port may be 0 here, checks refuse it where it makes no sense.
 std::optional<TcpEndpoint> parse_endpoint(std::string_view text);
-std::string to_string(const TcpEndpoint& endpoint);
 
 // Unicast and usable as somebody's own address. The reason why not, or empty.
 std::string not_unicast(const Address& address);
