@@ -60,6 +60,7 @@ struct Adoption {
   int fd = -1;           // rebuilt, out of repair mode, non-blocking; the worker's from here on, also on failure
   SessionRecord record;  // the former owner's, with owner, incarnation, epoch, fence, facts and positions already ours
   Resumption resume;
+  NodeId from{};  // the former owner
 };
 
 }  // namespace suture

@@ -12,8 +12,10 @@
 #include <proxy/client/closing.hpp>
 #include <proxy/client/http_head.hpp>
 #include <proxy/client/journal.hpp>
+#include <proxy/client/route_table.hpp>
 #include <proxy/client/worker.hpp>
 #include <proxy/upstream/event_loop.hpp>
+#include <proxy/upstream/group.hpp>
 #include <proxy/upstream/pool.hpp>
 #include <suture/limits.hpp>
 
@@ -36,6 +38,7 @@ struct WorkerContext {
   std::string head_out;       // heads under construction
   std::string payload;        // content on its way through our own chunk framing
   std::string framed;         // ... of a request, with that framing
+  std::string access_line;
   RequestHead request;
   ResponseHead response;
 
@@ -67,12 +70,17 @@ struct WorkerContext {
 
 // What all sessions of one listener share.
 struct ListenerContext {
-  ListenerContext(WorkerContext& worker, const config::Listener& l)
-      : listener(l),
-        pool(worker.loop, l.upstream, l.limits.upstream_idle_max,
-             Millis(worker.options.timeouts.upstream_keep_alive_ms), worker.upstream_metrics) {}
+  ListenerContext(WorkerContext& worker, const config::Listener& l);
+
+  // `route`: one of listener.routes.
+  UpstreamGroup& upstreams_of(const config::Route& route) {
+    return groups[static_cast<std::size_t>(&route - listener.routes.data())];
+  }
+
   const config::Listener& listener;
-  UpstreamPool pool;
+  RouteTable routes;
+  std::vector<std::unique_ptr<UpstreamPool>> pools;  // one per upstream, whatever routes name it
+  std::vector<UpstreamGroup> groups;                 // as listener.routes
 };
 
 }  // namespace suture

@@ -113,6 +113,7 @@ void write_response_head(const ResponseHead& head, const ResponsePlan& plan, std
   else if (plan.say_keep_alive)
     out.append("Connection: keep-alive\r\n");
   append_field(out, "X-Served-By", node_name);
+  if (!plan.server_timing.empty()) append_field(out, "Server-Timing", plan.server_timing);
   out.append("\r\n");
 }
 
@@ -144,7 +145,7 @@ std::string_view status_text(unsigned status) {
 }
 
 void write_error_response(unsigned status, std::string_view reason, std::string_view node_name, std::string_view method,
-                          std::string& out) {
+                          std::string& out, std::string_view server_timing) {
   const std::string_view text = status_text(status);
   out.append("HTTP/1.1 ");
   append_number(out, status);
@@ -155,6 +156,7 @@ void write_error_response(unsigned status, std::string_view reason, std::string_
   append_number(out, body_bytes);
   out.append("\r\nConnection: close\r\n");
   append_field(out, "X-Served-By", node_name);
+  if (!server_timing.empty()) append_field(out, "Server-Timing", server_timing);
   out.append("\r\n");
   if (method == "HEAD") return;
   append_number(out, status);
@@ -165,11 +167,12 @@ void write_error_response(unsigned status, std::string_view reason, std::string_
   out.push_back('\n');
 }
 
-void write_try_again(std::string_view node_name, std::string& out) {
+void write_try_again(std::string_view node_name, std::string& out, std::string_view server_timing) {
   out.append("HTTP/1.1 503 ");
   out.append(status_text(503));
   out.append("\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n");
   append_field(out, "X-Served-By", node_name);
+  if (!server_timing.empty()) append_field(out, "Server-Timing", server_timing);
   out.append("\r\n");
 }
 

@@ -29,17 +29,19 @@ struct ResponsePlan {
   bool say_keep_alive = false;    // to an HTTP/1.0 client that asked for it
   bool chunked = false;           // the body goes out chunked
   bool switch_protocols = false;  // 101: Upgrade and Connection stay
+  // Server-Timing of our own, behind the application's; "": none. Never for interim responses.
+  std::string_view server_timing = {};
 };
 void write_response_head(const ResponseHead& head, const ResponsePlan& plan, std::string_view node_name,
                          std::string& out);
 
 // A response of our own, complete, with Connection: close. `method` HEAD gets no body.
 void write_error_response(unsigned status, std::string_view reason, std::string_view node_name, std::string_view method,
-                          std::string& out);
+                          std::string& out, std::string_view server_timing = {});
 
 // 503 of a session that was taken over: nobody executed this, or nobody knows; try again. Without a body, so that it
 // fits whatever the method was. With Connection: close.
-void write_try_again(std::string_view node_name, std::string& out);
+void write_try_again(std::string_view node_name, std::string& out, std::string_view server_timing = {});
 
 std::string_view status_text(unsigned status);
 

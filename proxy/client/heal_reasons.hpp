@@ -27,6 +27,7 @@
   /* the plan: a request that cannot be sent again */                                                     \
   X(no_head)                                                                                              \
   X(not_idempotent)                                                                                       \
+  X(replay_policy) /* its method would allow it, the route does not */                                    \
   X(request_body)                                                                                         \
   /* the plan: a response that cannot be asked for from its middle */                                     \
   X(response_method)                                                                                      \

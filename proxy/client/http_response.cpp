@@ -15,7 +15,7 @@ bool HttpSession::pump_response() {
     if (!flush_client()) return false;
     if (!to_client_.empty()) {
       // It is the client that makes us wait: it may be as slow as an idle one.
-      deadline_in(std::max(timeouts.keep_alive_ms, timeouts.response_ms));
+      deadline_in(std::max(timeouts.keep_alive_ms, response_ms()));
       return true;
     }
     if (response_begun_ && response_body_.done()) return end_exchange();
@@ -35,7 +35,7 @@ bool HttpSession::pump_response() {
         if (!upstream_lost(got.error)) return false;
         break;
       case IoResult::Status::ok:
-        deadline_in(timeouts.response_ms);
+        deadline_in(response_ms());
         if (!take_response({worker_.scratch.data(), got.bytes})) return false;
         break;
     }
@@ -108,6 +108,8 @@ bool HttpSession::send_response_head(std::string_view rest) {
   if (framing == BodyFraming::until_close || !request_body_.done() || upstream_broken_) close_after_ = true;
 
   ResponsePlan plan;
+  const std::string timing = timing_of_heal();
+  plan.server_timing = timing;
   plan.close = close_after_;
   plan.say_keep_alive = old_client_ && !close_after_;
   // A response to HEAD keeps the coding that the one to GET would have.
@@ -134,7 +136,8 @@ void HttpSession::begin_response_body(BodyFraming framing) {
   body.fields = identity_of(response);
   body.events = record_.http->method == "GET" && is_event_stream(response);
   // What Range will do needs no marks; what may not be asked for twice has no use for them.
-  body.checkpoints = !body.events && !replay_refusal(*record_.http) && range_refusal(*record_.http);
+  body.checkpoints =
+      route_->checkpoints && !body.events && !replay_refusal(*record_.http) && range_refusal(*record_.http);
   writer_.body(record_.http->response_head_end, body);
 }
 
@@ -192,6 +195,8 @@ bool HttpSession::switch_protocols(std::string_view rest) {
   worker_.head_out.clear();
   ResponsePlan plan;
   plan.switch_protocols = true;
+  const std::string timing = timing_of_heal();
+  plan.server_timing = timing;
   write_response_head(worker_.response, plan, worker_.options.node_name, worker_.head_out);
   position().response_head(record_.out_sent, worker_.head_out.size(), 101, BodyFraming::until_close, 0, {}, false);
   position().upgraded();
@@ -210,6 +215,11 @@ bool HttpSession::switch_protocols(std::string_view rest) {
 bool HttpSession::end_exchange() {
   position().response_ends(record_.out_sent);
   const bool request_complete = request_body_.done() && to_upstream_.empty();
+  if (!request_complete || close_after_)
+    log_exchange(request_complete ? CloseCause::response_complete : CloseCause::early_response);
+  else
+    log_exchange({});
+  exchange_healed_ = false;
   refresh_acked();
   position().exchange_over(record_.out_acked);
   if (!in_.empty() && !close_after_) next_request_waits();
@@ -219,7 +229,7 @@ bool HttpSession::end_exchange() {
   head_.reset();
   if (upstream_reusable_ && request_complete && !upstream_broken_) {
     upstream_->set_user(nullptr);
-    listener_.pool.give_back(std::move(upstream_), upstream_owner());
+    pool().give_back(std::move(upstream_), upstream_owner());
   } else {
     drop_upstream();
   }
@@ -241,7 +251,7 @@ bool HttpSession::end_exchange() {
 // The application closed (error 0) or its connection failed.
 bool HttpSession::upstream_lost(int error) {
   if (!response_begun_) {
-    const bool repeatable = (idempotent_ || !any_passed_) && !body_passed_;
+    const bool repeatable = (record_.http->replayable || !any_passed_) && !body_passed_;
     if (upstream_->reused() && repeatable && !retried_ && upstream_in_.empty() && !interim_seen_) return retry();
     if (error == 0) return bad_gateway("the application closed the connection", worker_.upstream_metrics.error_closed);
     return bad_gateway("the connection to the application failed", worker_.upstream_metrics.of_errno(error));

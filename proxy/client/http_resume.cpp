@@ -14,6 +14,8 @@ namespace suture {
 void HttpSession::resume(const Resumption& to) {
   s_rule_until_ = to.client_sent;
   record_.http->pipelined = 0;
+  exchange_healed_ = to.rung != ResumeRung::idle && to.rung != ResumeRung::journal;
+  if (exchange_healed_) note_request_begins();
   if (to.sack_edge > to.cursor) {
     prime_bytes_ = to.sack_edge - to.cursor;
     if (prime_bytes_ > limits::primed_bytes_max) return resume_fails(heal_reason::sack_above);
@@ -31,6 +33,7 @@ void HttpSession::resume(const Resumption& to) {
     case ResumeRung::events:
       return resume_exchange(to, known);
     default:
+      if (record_.http->request_head) note_request_line(*record_.http->request_head);
       std::erase_if(record_.http->answered, [&](const Exchange& e) { return e.response_end > to.cursor + to.journal; });
       if (write_known(known)) try_again(CloseCause::refused_heal);
   }
@@ -91,6 +94,13 @@ void HttpSession::resume_exchange(const Resumption& to, std::string_view known) 
     heal_becomes(begun ? ResumeRung::reset : ResumeRung::refuse, heal_reason::no_head);
     return begun ? reset_client(CloseCause::reset_heal) : try_again(CloseCause::refused_heal);
   }
+  note_request_line(*head_);
+  note_request(worker_.request);
+  route_ = &listener_.routes.find(worker_.request.authority, worker_.request.target);
+  if (!may_replay(route_->replay, worker_.request)) {
+    publish();
+    return policy_fails(begun);
+  }
   begin_exchange(worker_.request);
   if (to.close_after || (begun && !http.keep_alive)) close_after_ = true;
   std::size_t used = 0;
@@ -113,12 +123,12 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
   const HttpState& http = *record_.http;
   repeat_ = rung != ResumeRung::range;
   if (rung == ResumeRung::events) {
-    writer_.resume_events(http, worker_.options.journal_bytes_max);
+    writer_.resume_events(http, route_->journal_bytes_max);
     resumed_ = Resumed{rung, at, {}, http.body->partial_event, {}};
     return true;
   }
   if (rung == ResumeRung::range) {
-    writer_.resume_journal(http, worker_.options.journal_bytes_max, at);
+    writer_.resume_journal(http, route_->journal_bytes_max, at);
     range_from_ = at - http.response_head_end;
     resumed_ = Resumed{rung, at, {}, {}, {}};
     return true;
@@ -138,16 +148,24 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
   return true;
 }
 
+// The former owner's route allowed it, or there were no such rung; ours does not.
+void HttpSession::policy_fails(bool begun) {
+  const char* reason = policy_refusal(worker_.request.method);
+  if (begun) return resume_fails(reason);
+  heal_becomes(ResumeRung::refuse, reason);
+  try_again(CloseCause::refused_heal);
+}
+
 // worker_.request, and as much of its body as is known.
 void HttpSession::ask_application(std::string_view body) {
   write_upstream_head();
-  if (request_body_.done() && body.empty()) upstream_ = listener_.pool.take_idle(*this, upstream_owner());
+  if (request_body_.done() && body.empty()) upstream_ = pool().take_idle(*this, upstream_owner());
   if (!upstream_) {
     to_upstream_.append(worker_.head_out);
     to_upstream_.append(body);
     return connect_upstream();
   }
-  deadline_in(worker_.options.timeouts.response_ms);
+  deadline_in(response_ms());
   pass_on(worker_.head_out);
 }
 
@@ -195,7 +213,7 @@ std::optional<std::string> HttpSession::match_rest(std::string_view content, boo
   if (status == ContentMatcher::Status::mismatch || (status == ContentMatcher::Status::more && last))
     return resume_fails(heal_reason::other_response), std::nullopt;
   if (status == ContentMatcher::Status::more) return std::string();
-  writer_.resume_body(*record_.http, worker_.options.journal_bytes_max, resumed.at, resumed.matcher->verified(),
+  writer_.resume_body(*record_.http, route_->journal_bytes_max, resumed.at, resumed.matcher->verified(),
                       resumed.matcher->digest());
   std::string out = resumed.matcher->take();
   resumed_.reset();

@@ -42,7 +42,9 @@ std::uint32_t count_heads(std::string_view waiting) {
 }  // namespace
 
 HttpSession::HttpSession(WorkerContext& worker, ListenerContext& listener, StreamSocket client, const ConnFacts& facts)
-    : Session(worker, listener, std::move(client), facts, SessionMode::http), writer_(worker.journals) {
+    : Session(worker, listener, std::move(client), facts, SessionMode::http),
+      writer_(worker.journals),
+      route_(&listener.listener.default_route()) {
   record_.http.emplace();
 }
 
@@ -165,10 +167,12 @@ std::size_t HttpSession::consume_head(std::string_view data) {
   if (rest.empty() || (!head_begun_ && used == 0 && rest == "\r")) return used;
   if (!head_begun_) {
     head_begun_ = true;
+    note_request_begins();
     position().request_begins(record_.in_known - rest.size());
     deadline_in(worker_.options.timeouts.request_head_ms);
   }
   const auto scanned = request_scanner_.scan(rest);
+  note_request_line(rest);
   const config::Limits& limits = listener_.listener.limits;
   const std::size_t limit = limits.request_head_bytes_max;
   if (scanned == HeadScanner::Status::malformed) {
@@ -198,6 +202,7 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
     refuse_head(*error);
     return false;
   }
+  note_request(request);
   if (request.fields.size() > listener_.listener.limits.request_fields_max) {
     refuse_head({431, "too many header fields", Refusal::too_large});
     return false;
@@ -205,9 +210,11 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
   head_ = std::make_shared<const std::string>(head);
   const std::uint64_t head_end = record_.in_known - rest.size();
   position().request_head(head_end, request, head_);
+  route_ = &listener_.routes.find(request.authority, request.target);
+  record_.http->replayable = may_replay(route_->replay, request);
   // PROTOCOL.md, the S rule: a former owner may have read this request, and the application may have acted on it.
   const bool may_have_run = head_end <= s_rule_until_;
-  if (may_have_run && !is_idempotent(request.method)) {
+  if (may_have_run && !record_.http->replayable) {
     worker_.metrics.s_rule_refusals.add();
     log::info("s_rule_refusal", {{"flow", to_string(record_.facts.key)}, {"method", request.method}});
     try_again(CloseCause::refused_heal);
@@ -224,10 +231,11 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
   publish();
 
   write_upstream_head();
-  // A kept connection may be closing at this very moment. What could not be sent a second time then (RFC 9110 section
-  // 9.2.2; a body is not kept) goes on a fresh one.
-  if (idempotent_ && request.framing == BodyFraming::none)
-    upstream_ = listener_.pool.take_idle(*this, upstream_owner());
+  // A kept connection may be closing at this very moment. What could not be sent a second time then (by the route's
+  // replay policy; a body is not kept) goes on a fresh one.
+  choose_upstream(*route_);
+  if (record_.http->replayable && request.framing == BodyFraming::none)
+    upstream_ = pool().take_idle(*this, upstream_owner());
   if (!upstream_) {
     to_upstream_.append(worker_.head_out);
     to_upstream_.append(passed);
@@ -286,7 +294,6 @@ std::string_view HttpSession::feed_body(std::string_view data, std::size_t& used
 void HttpSession::begin_exchange(const RequestHead& request) {
   exchange_ = true;
   head_begun_ = false;
-  idempotent_ = is_idempotent(request.method);
   old_client_ = request.minor == 0;
   upgrade_asked_ = request.upgrade;
   const std::uint32_t requests_max = listener_.listener.limits.requests_per_connection_max;
@@ -296,10 +303,10 @@ void HttpSession::begin_exchange(const RequestHead& request) {
   range_from_.reset();
   resumed_.reset();
   request_body_ = BodyReader(request.framing, request.length);
-  record_body_ =
-      idempotent_ && (request.framing == BodyFraming::chunked ||
-                      (request.framing == BodyFraming::length && request.length <= limits::recorded_bytes_max));
-  writer_.begin(worker_.options.journal_bytes_max);
+  record_body_ = record_.http->replayable &&
+                 (request.framing == BodyFraming::chunked ||
+                  (request.framing == BodyFraming::length && request.length <= limits::recorded_bytes_max));
+  writer_.begin(route_->journal_bytes_max);
   pace_.begin(Millis(worker_.options.timeouts.request_body_ms), listener_.listener.limits.request_body_rate_min);
   response_body_ = {};
   response_scanner_.reset();
@@ -315,6 +322,10 @@ void HttpSession::write_upstream_head() {
     if (vip.port() != 80) local_host += ':' + std::to_string(vip.port());
   }
   const auto id = request_id_of(record_);
+  if (access_) {
+    access_->request_id = worker_.request.request_id;
+    if (access_->request_id.empty()) access_->request_id.assign(id.data(), id.size());
+  }
   worker_.head_out.clear();
   ForwardingFacts facts{client, local_host, worker_.options.node_name, {id.data(), id.size()}};
   facts.replay = repeat_;
@@ -371,8 +382,7 @@ bool HttpSession::note_passed(const IoResult& sent) {
 
 // Whose turn it is: the application's, or the client's whose body is not complete.
 void HttpSession::wait_for_upstream() {
-  deadline_in(request_body_.done() || response_begun_ ? worker_.options.timeouts.response_ms
-                                                      : worker_.options.timeouts.request_body_ms);
+  deadline_in(request_body_.done() || response_begun_ ? response_ms() : request_body_ms());
 }
 
 // The client has half-closed: it still gets the response to what it has sent completely.
@@ -406,7 +416,7 @@ void HttpSession::refuse(unsigned status, std::string_view reason, CloseCause ca
   heal_becomes(ResumeRung::refuse, heal_reason::application);
   worker_.head_out.clear();
   write_error_response(status, reason, worker_.options.node_name, exchange_ ? record_.http->method : std::string_view(),
-                       worker_.head_out);
+                       worker_.head_out, timing_of_heal());
   const std::size_t body = worker_.head_out.size() - (worker_.head_out.find("\r\n\r\n") + 4);
   send_own_response(status, body, cause);
 }
@@ -414,7 +424,7 @@ void HttpSession::refuse(unsigned status, std::string_view reason, CloseCause ca
 // Of a session that was taken over: the client may ask again, on another connection.
 void HttpSession::try_again(CloseCause cause) {
   worker_.head_out.clear();
-  write_try_again(worker_.options.node_name, worker_.head_out);
+  write_try_again(worker_.options.node_name, worker_.head_out, timing_of_heal());
   send_own_response(503, 0, cause);
 }
 
@@ -422,10 +432,11 @@ void HttpSession::try_again(CloseCause cause) {
 void HttpSession::send_own_response(unsigned status, std::size_t body_bytes, CloseCause cause) {
   position().response_head(record_.out_sent, worker_.head_out.size() - body_bytes, status,
                            body_bytes == 0 ? BodyFraming::none : BodyFraming::length, body_bytes, {}, false);
-  if (!exchange_) writer_.begin(worker_.options.journal_bytes_max);
+  if (!exchange_) writer_.begin(route_->journal_bytes_max);
   writer_.head(record_.out_sent, worker_.head_out);
   writer_.store(*record_.http, record_.out_acked);
   position().exchange_over(record_.out_acked);
+  log_access(status, body_bytes, cause);
   worker_.metrics.requests[status / 100].add();
   publish();
   drop_upstream();
@@ -446,10 +457,7 @@ void HttpSession::on_deadline() {
     worker_.metrics.rejected_head_timeout.add();
     return refuse(408, "request head incomplete", CloseCause::request_timeout);
   }
-  if (upstream_ && !upstream_->connected()) {
-    drop_upstream();
-    return on_connect_failed(ETIMEDOUT);
-  }
+  if (upstream_ && !upstream_->connected()) return connect_failed(ETIMEDOUT);
   if (!to_client_.empty()) return reset_client(CloseCause::idle_timeout);
   if (!request_body_.done() && to_upstream_.empty() && !response_begun_) {
     worker_.metrics.rejected_body_timeout.add();

@@ -1,4 +1,4 @@
-// Mode http: an HTTP/1.1 reverse proxy for one client connection. This file and its three sources move bytes between
+// Mode http: an HTTP/1.1 reverse proxy for one client connection. This file and its four sources move bytes between
 // the engines (HeadScanner, parse_*_head, BodyReader, head_rewriter, HttpPosition), the client and the upstream
 // connection.
 //
@@ -8,6 +8,7 @@
 //                                                  └── 101 ──> upgraded: Session::relay()
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -86,8 +87,23 @@ class HttpSession final : public Session {
   std::optional<std::string> match_rest(std::string_view content, bool last);
   bool prime(std::string_view data, bool last);
   void resume_fails(const char* reason);
+  void policy_fails(bool begun);
+
+  // The access log (http_access.cpp). From the first byte of a request on, or a heal's first moment: without effect
+  // where there is no log.
+  void note_request_begins();
+  void note_request_line(std::string_view bytes);
+  void note_request(const RequestHead& request);
+  void log_access(unsigned status, std::uint64_t body_bytes, std::optional<CloseCause> close);
+  void log_exchange(std::optional<CloseCause> close);
+  void on_ending(CloseCause cause) override;
+  std::string timing_of_heal() const;
 
   bool ended() const { return over() || ending(); }
+  std::uint32_t response_ms() const { return route_->response_ms.value_or(worker_.options.timeouts.response_ms); }
+  std::uint32_t request_body_ms() const {
+    return route_->request_body_ms.value_or(worker_.options.timeouts.request_body_ms);
+  }
   void next_request_waits();
   bool waits_for_request() const { return !exchange_ || !request_body_.done(); }
   HttpPosition position() { return HttpPosition(*record_.http); }
@@ -98,11 +114,18 @@ class HttpSession final : public Session {
   BodyReader request_body_, response_body_;
   BodyPace pace_;  // of the request's body
   ResponseWriter writer_;
+  const config::Route* route_;  // of the current exchange, or of the last one; the listener's default first
   std::shared_ptr<const std::string> head_;  // of the current request, as the client sent it
+  struct AccessNote {
+    std::chrono::system_clock::time_point time{};
+    TimePoint began{};
+    std::string request_line, host, referer, user_agent, request_id;
+  };
+  std::unique_ptr<AccessNote> access_;  // of the request under way
   bool exchange_ = false;
-  bool in_step_ = false;  // on_ready() is on the stack
+  bool exchange_healed_ = false;  // it was taken over from another node
+  bool in_step_ = false;          // on_ready() is on the stack
   bool head_begun_ = false;
-  bool idempotent_ = false;
   bool old_client_ = false;  // HTTP/1.0
   bool upgrade_asked_ = false;
   bool upgraded_ = false;

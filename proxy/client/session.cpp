@@ -49,11 +49,8 @@ void Session::on_upstream_events(UpstreamConnection& connection) {
   if (!connection.connected()) {
     const int error = UpstreamPool::finish_connect(connection);
     if (error == EINPROGRESS) return;
-    if (error != 0) {
-      drop_upstream();
-      return on_connect_failed(error);
-    }
-    return on_upstream_connected();
+    if (error != 0) return connect_failed(error);
+    return upstream_connected();
   }
   if (!ending()) on_ready();
 }
@@ -235,13 +232,16 @@ void Session::adopt(const Adoption& adoption) {
   // Read by the former owner; of one that it read in part the heal plan has said that it is lost.
   if (record_.proxied || record_.in_known != 0) awaits_proxy_header_ = false;
   heal_ = Heal{adoption.resume.rung, adoption.resume.reason};
+  taken_over_ = TakenOver{adoption.from, Clock::now(), adoption.resume.rung};
   if (heal_->rung != ResumeRung::reset) return resume(adoption.resume);
   publish();
   reset_client(CloseCause::reset_heal);
 }
 
 void Session::heal_becomes(ResumeRung rung, const char* reason) {
-  if (heal_) heal_ = Heal{rung, reason};
+  if (!heal_) return;
+  heal_ = Heal{rung, reason};
+  taken_over_->rung = rung;
 }
 
 void Session::report_heal() {
@@ -284,13 +284,42 @@ void Session::thaw(std::optional<Epoch> claimed_again) {
 
 // --- upstream --------------------------------------------------------------------------------------------------------
 
+void Session::choose_upstream(const config::Route& route) {
+  turn_.begin(listener_.upstreams_of(route), worker_.loop.now());
+}
+
 void Session::connect_upstream() {
-  deadline_in(worker_.options.timeouts.connect_ms);
+  for (;;) {
+    deadline_in(worker_.options.timeouts.connect_ms);
+    auto connection = pool().connect(*this);
+    if (connection) {
+      upstream_ = std::move(*connection);
+      break;
+    }
+    const int error = connection.error().errno_value;
+    if (!try_next_upstream(error)) return on_connect_failed(error);
+  }
+  if (upstream_->connected()) upstream_connected();
+}
+
+void Session::upstream_connected() {
+  turn_.taken();
   to_upstream_.prepend(upstream_greeting());
-  auto connection = listener_.pool.connect(*this);
-  if (!connection) return on_connect_failed(connection.error().errno_value);
-  upstream_ = std::move(*connection);
-  if (upstream_->connected()) on_upstream_connected();
+  on_upstream_connected();
+}
+
+void Session::connect_failed(int error) {
+  drop_upstream();
+  if (try_next_upstream(error)) return connect_upstream();
+  on_connect_failed(error);
+}
+
+bool Session::try_next_upstream(int error) {
+  // Ours is the want of descriptors, not the upstream's.
+  if (error == EMFILE || error == ENFILE || !turn_.refused(worker_.loop.now())) return false;
+  worker_.upstream_metrics.of_errno(error).add();
+  worker_.upstream_metrics.failovers.add();
+  return true;
 }
 
 void Session::drop_upstream() {

@@ -68,6 +68,8 @@ class Session : public EventHandler, public UpstreamUser {
   // The record has the new positions of both streams and nothing else of ours yet. Publishes before it acts.
   // Not called for ResumeRung::reset.
   virtual void resume(const Resumption& resumption) = 0;
+  // The session begins to end, or has ended; perhaps more than once.
+  virtual void on_ending(CloseCause) {}
 
   // --- streams -----------------------------------------------------------------------------------------------------
   // From the client, counted. Client errors end the session (the result is then `error`).
@@ -88,12 +90,24 @@ class Session : public EventHandler, public UpstreamUser {
   // --- taken over --------------------------------------------------------------------------------------------------
   // A rung lower than the one that was planned. Without effect once the outcome was reported.
   void heal_becomes(ResumeRung rung, const char* reason);
+  struct TakenOver {
+    NodeId from{};
+    TimePoint at{};
+    ResumeRung rung{};  // on which it goes on
+  };
+  std::optional<TakenOver> taken_over_;
   // With the first byte that is written or the session's end, whichever comes first; earlier by a rung that needs none.
   void report_heal();
 
   // --- upstream ----------------------------------------------------------------------------------------------------
-  // Opens a fresh connection; on_upstream_connected() or on_connect_failed() follows, perhaps at once.
+  // Whose turn it is of the route's upstreams: pool().
+  void choose_upstream(const config::Route& route);
+  UpstreamPool& pool() { return turn_.pool(); }
+  // Opens a fresh connection to pool(), or where that fails to the route's next; on_upstream_connected() or, when each
+  // was tried, on_connect_failed() follows, perhaps at once.
   void connect_upstream();
+  // The attempt under way has failed: on to the next.
+  void connect_failed(int error);
   void drop_upstream();
 
   // --- origin (PROXY protocol) -------------------------------------------------------------------------------------
@@ -124,8 +138,10 @@ class Session : public EventHandler, public UpstreamUser {
   bool upstream_fin_sent_ = false;
 
  private:
+  bool try_next_upstream(int error);
   void linger();
   bool discard_input();
+  void upstream_connected();
   void await_client();
   bool client_is_silent() const;
   void reset_now();
@@ -148,6 +164,7 @@ class Session : public EventHandler, public UpstreamUser {
     const char* reason;
   };
   std::optional<Heal> heal_;  // not reported yet
+  UpstreamTurn turn_;
   struct Resetting {
     TimePoint since{}, look_at{};
     std::size_t asked = 0;

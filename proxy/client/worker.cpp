@@ -127,7 +127,8 @@ void Worker::Impl::tick() {
   next_sweep = now + kSweepInterval;
   for (std::size_t i = sessions.size(); i-- > 0;)
     if (i < sessions.size()) sessions[i].session->sweep();
-  for (auto& context : contexts) context->pool.expire(now);
+  for (auto& context : contexts)
+    for (auto& pool : context->pools) pool->expire(now);
 }
 
 std::unique_ptr<Session> Worker::Impl::make_session(ListenerContext& context, StreamSocket socket,

@@ -17,11 +17,13 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include <proxy/client/access_log.hpp>
 #include <proxy/client/adoption.hpp>
 #include <proxy/client/client_counts.hpp>
 #include <proxy/config/config.hpp>
@@ -46,7 +48,10 @@ struct WorkerOptions {
   std::vector<config::Listener> listeners;  // limits.connections_max is shared out evenly over `workers`
   config::Timeouts timeouts;
   NodeId node{};
-  std::string node_name;  // X-Served-By, Via
+  std::string node_name;                     // X-Served-By, Via
+  std::map<NodeId, std::string> peer_names;  // of former owners, for the access log
+  AccessSink* access_log = nullptr;          // null: none. Outlives the worker
+  config::AccessLog::Format access_format = config::AccessLog::Format::off;
   Incarnation incarnation = 0;
   std::uint32_t fin_mark = 0;  // bits of SO_MARK; 0: do not mark (no egress program, tests without privileges)
   std::uint32_t rst_mark = 0;
@@ -56,7 +61,6 @@ struct WorkerOptions {
   Millis lease{0};
   Millis reset_patience{2000};  // how long a silent client is asked before it is reset all the same
   Millis half_closed_idle = limits::half_closed_idle;
-  std::size_t journal_bytes_max = limits::journal_bytes_max;  // of one response; 0: no journals
   unsigned index = 0;  // of this worker, 0 <= index < workers; distinct session ids come from it
   unsigned workers = 1;
   // The same for all workers of a node, for limits.connections_per_client_max; empty: this worker counts alone.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <proxy/config/routes.hpp>
 #include <proxy/config/values.hpp>
 
 namespace suture::config {
@@ -42,25 +43,12 @@ void read_endpoint(Section& section, const std::string& key, TcpEndpoint& out) {
 void read_upstream(Section& section, const std::string& key, UpstreamAddress& out) {
   const auto text = section.scalar(key);
   if (!text) return;
-  if (text->starts_with("unix:")) {
-    const std::string path = text->substr(5);
-    if (!path.starts_with('/'))
-      return section.wrong(key, "'" + *text + "' has no absolute path; wanted unix:/run/app.sock");
-    // sockaddr_un.sun_path holds 108 bytes with the terminating zero (unix(7)).
-    if (path.size() > 107)
-      return section.wrong(key, "the socket's path is longer than 107 bytes, which unix(7) allows");
-    out = UnixPath{path};
-    return;
+  std::string why;
+  if (const auto upstream = parse_upstream(*text, why)) {
+    out = *upstream;
+  } else {
+    section.wrong(key, why);
   }
-  const auto endpoint = parse_endpoint(*text);
-  if (!endpoint || endpoint->port() == 0) {
-    return section.wrong(key,
-                         "'" + *text + "' is no upstream; wanted 127.0.0.1:8080, [::1]:8080 or unix:/run/app.sock");
-  }
-  if (const auto why = not_unicast(endpoint->address()); !why.empty()) {
-    return section.wrong(key, "'" + *text + "' " + why + "; wanted the application's own address");
-  }
-  out = *endpoint;
 }
 
 void read_device(Section& section, const std::string& key, std::string& out) {
@@ -158,7 +146,8 @@ void read_listener(Document& document, Section section, Listener& out) {
   section.require("upstream", "the application: 127.0.0.1:8080, [::1]:8080 or unix:/run/app.sock");
   section.number("port", out.port, 1, 65535);
   section.choice<SessionMode>("mode", out.mode, {{"tcp", SessionMode::tcp}, {"http", SessionMode::http}});
-  read_upstream(section, "upstream", out.upstream);
+  read_upstreams(document, section, "upstream", out.default_route().upstreams);
+  read_routes(document, section, out);
   if (auto limits = section.child("limits")) read_limits(std::move(*limits), out.limits);
   if (auto front = section.child("proxy_protocol")) {
     front->require("accept_from", "a list of the front balancers' addresses, e.g. [10.0.0.0/8]");
@@ -272,6 +261,20 @@ void read_admin(Section section, Admin& out) {
   section.finish();
 }
 
+void read_access_log(Section section, AccessLog& out) {
+  using Format = AccessLog::Format;
+  section.require("format", "off, common, combined or json");
+  section.choice<Format>(
+      "format", out.format,
+      {{"off", Format::off}, {"common", Format::common}, {"combined", Format::combined}, {"json", Format::json}});
+  section.text("file", out.file);
+  if (out.file != "-" && !out.file.starts_with('/'))
+    section.wrong(
+        "file",
+        "'" + out.file + "' is no absolute path; wanted e.g. /var/log/suture/access.log, or - for standard output");
+  section.finish();
+}
+
 void read_log(Section section, Log& out) {
   section.choice<log::Level>("level", out.level,
                              {{"debug", log::Level::debug},
@@ -279,6 +282,7 @@ void read_log(Section section, Log& out) {
                               {"warn", log::Level::warn},
                               {"error", log::Level::error}});
   section.choice<log::Format>("format", out.format, {{"text", log::Format::text}, {"json", log::Format::json}});
+  if (auto access = section.child("access")) read_access_log(std::move(*access), out.access);
   section.finish();
 }
 
@@ -322,7 +326,7 @@ void read_config(Document& document, const YAML::Node& root, Config& config) {
   if (auto s = top.child("datapath")) read_datapath(std::move(*s), config.datapath);
   if (auto s = top.child("healing")) read_healing(std::move(*s), config.healing);
   if (auto s = top.child("announce")) read_announce(std::move(*s), config.announce);
-  if (!config.listeners.empty()) config.health.target = config.listeners.front().upstream;
+  if (!config.listeners.empty()) config.health.target = config.listeners.front().default_route().upstreams.front();
   config.health.host = config.node.name;
   if (auto s = top.child("health")) read_health(std::move(*s), config.health);
   if (auto s = top.child("timeouts")) read_timeouts(std::move(*s), config.timeouts);

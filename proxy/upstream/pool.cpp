@@ -30,6 +30,9 @@ void UpstreamMetrics::register_metrics(MetricsRegistry& registry) {
   registry.counter("suture_upstream_reuses_total", "Exchanges on a kept connection to the application.", "", reuses);
   registry.counter("suture_upstream_retries_total", "Requests sent again because a kept connection was stale.", "",
                    retries);
+  registry.counter("suture_upstream_failovers_total",
+                   "Upstreams that could not be connected to, where a route's next one was tried instead.", "",
+                   failovers);
   registry.counter("suture_upstream_idle_closed_total", "Idle connections to the application closed.", "", idle_closed);
   registry.gauge("suture_upstream_idle", "Idle connections to the application.", "", idle);
   const char* help = "Failed connections to or exchanges with the application.";

@@ -15,6 +15,7 @@
 
 #include <proxy/config/config.hpp>
 #include <proxy/upstream/connection.hpp>
+#include <suture/limits.hpp>
 #include <suture/metrics.hpp>
 #include <suture/result.hpp>
 
@@ -25,6 +26,7 @@ struct UpstreamMetrics {
   Counter reuses;
   Counter idle_closed;  // by the application, by age, or because there were too many
   Counter retries;
+  Counter failovers;
   Gauge idle;
   Counter error_refused, error_reset, error_timeout, error_malformed, error_head_too_large, error_descriptors,
       error_closed, error_other;
@@ -59,6 +61,12 @@ class UpstreamPool final : public UpstreamUser {
   void drop_owned(std::uint64_t owner);
   void expire(TimePoint now);  // now and then
   std::size_t idle() const { return idle_.size(); }
+  const config::UpstreamAddress& address() const { return address_; }
+
+  // Of the attempts to connect here: whether others should have their turn first.
+  void note_refused(TimePoint now) { avoid_until_ = now + limits::upstream_avoided; }
+  void note_connected() { avoid_until_ = {}; }
+  bool refused_lately(TimePoint now) const { return now < avoid_until_; }
 
   void on_upstream_events(UpstreamConnection& connection) override;  // of idle connections
 
@@ -71,6 +79,7 @@ class UpstreamPool final : public UpstreamUser {
   Millis idle_age_max_;
   UpstreamMetrics& metrics_;
   std::vector<std::unique_ptr<UpstreamConnection>> idle_;  // oldest first
+  TimePoint avoid_until_{};
 };
 
 }  // namespace suture

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 #include <proxy/client/head_rewriter.hpp>
+#include <proxy/client/server_timing.hpp>
 
 namespace suture {
 namespace {
@@ -100,6 +101,21 @@ TEST(ResponseRewriter, NoLengthWithoutContent) {
     write_response_head(head, {}, "pop1", out);
     EXPECT_EQ(out, "HTTP/1.1 " + status + "\r\nX-Served-By: pop1\r\n\r\n");
   }
+}
+
+TEST(ResponseRewriter, ServerTimingOfOursComesBehindTheApplications) {
+  ResponseHead head;
+  ASSERT_FALSE(
+      parse_response_head("HTTP/1.1 200 OK\r\nServer-Timing: db;dur=5\r\nContent-Length: 0\r\n\r\n", "GET", head));
+  const auto timing = heal_timing("replay", std::chrono::microseconds(12345));
+  EXPECT_EQ(timing, "heal;desc=\"replay\";dur=12.3");
+  ResponsePlan plan;
+  plan.server_timing = timing;
+  std::string out;
+  write_response_head(head, plan, "pop1", out);
+  EXPECT_EQ(out,
+            "HTTP/1.1 200 OK\r\nServer-Timing: db;dur=5\r\nContent-Length: 0\r\nX-Served-By: pop1\r\n"
+            "Server-Timing: heal;desc=\"replay\";dur=12.3\r\n\r\n");
 }
 
 TEST(ErrorResponse, LengthMatches) {

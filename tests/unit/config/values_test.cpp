@@ -112,8 +112,60 @@ TEST_F(ValuesTest, UnixUpstreamAndNoPeers) {
   text = with(text, "peers:\n  - id: 2\n    underlay: 198.18.0.2\n    statesync: 198.18.0.2:7100\n", "peers: []\n");
   const auto loaded = load_text(text, "s.yaml");
   ASSERT_TRUE(loaded.config.has_value()) << to_string(loaded.mistakes.at(0));
-  EXPECT_EQ(to_string(loaded.config->listeners[0].upstream), "unix:/run/app.sock");
+  EXPECT_EQ(to_string(loaded.config->listeners[0].default_route().upstreams.front()), "unix:/run/app.sock");
   EXPECT_TRUE(loaded.config->peers.empty());
+}
+
+TEST_F(ValuesTest, RoutesAndTheLastOne) {
+  const auto text = with(base, "    upstream: 127.0.0.1:8080\n",
+                         "    upstream: [127.0.0.1:8080, \"[::1]:8080\"]\n"
+                         "    routes:\n"
+                         "      - host: WWW.example.org.\n"
+                         "        path: /api\n"
+                         "        upstream: unix:/run/api.sock\n"
+                         "        replay: keyed\n"
+                         "        journal_bytes_max: 0\n"
+                         "        checkpoints: false\n"
+                         "        verify_tail: 512\n"
+                         "        websocket: {resume: false, ping_ms: 0}\n"
+                         "        timeouts: {response_ms: 5000}\n"
+                         "      - path: /\n"
+                         "        replay: never\n");
+  const auto loaded = load_text(text, "s.yaml");
+  ASSERT_TRUE(loaded.config.has_value()) << to_string(loaded.mistakes.at(0));
+  const Listener& listener = loaded.config->listeners[0];
+  ASSERT_EQ(listener.routes.size(), 3U);
+  const Route& api = listener.routes[0];
+  EXPECT_EQ(api.host, "www.example.org");
+  EXPECT_EQ(api.path, "/api");
+  ASSERT_EQ(api.upstreams.size(), 1U);
+  EXPECT_EQ(to_string(api.upstreams[0]), "unix:/run/api.sock");
+  EXPECT_EQ(api.replay, Replay::keyed);
+  EXPECT_EQ(api.journal_bytes_max, 0U);
+  EXPECT_FALSE(api.checkpoints);
+  EXPECT_EQ(api.verify_tail, 512U);
+  EXPECT_FALSE(api.websocket.resume);
+  EXPECT_EQ(api.websocket.ping_ms, 0U);
+  EXPECT_EQ(api.response_ms, 5000U);
+  EXPECT_FALSE(api.request_body_ms.has_value());
+  const Route& any = listener.routes[1];
+  EXPECT_EQ(any.path, "");
+  EXPECT_EQ(any.replay, Replay::never);
+  ASSERT_EQ(any.upstreams.size(), 2U) << "the listener's own";
+  EXPECT_EQ(to_string(any.upstreams[1]), "[::1]:8080");
+  EXPECT_EQ(&listener.default_route(), &listener.routes[2]);
+  EXPECT_EQ(listener.default_route().replay, Replay::idempotent);
+  EXPECT_EQ(listener.default_route().upstreams.size(), 2U);
+  EXPECT_EQ(to_string(loaded.config->health.target), "127.0.0.1:8080");
+}
+
+TEST_F(ValuesTest, AccessLog) {
+  EXPECT_EQ(load_text(base, "s.yaml").config->log.access.format, AccessLog::Format::off);
+  const auto loaded =
+      load_text(std::string(base) + "log: {access: {format: combined, file: " + dir() + "/access.log}}\n", "s.yaml");
+  ASSERT_TRUE(loaded.config.has_value()) << to_string(loaded.mistakes.at(0));
+  EXPECT_EQ(loaded.config->log.access.format, AccessLog::Format::combined);
+  EXPECT_EQ(loaded.config->log.access.file, dir() + "/access.log");
 }
 
 TEST_F(ValuesTest, AdminMayBeRemoteWhenAllowed) {

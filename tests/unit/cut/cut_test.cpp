@@ -25,7 +25,7 @@ class CutTest : public AdoptionTest, public ::testing::WithParamInterface<std::t
  protected:
   CutTest() : kind_(cut_kinds()[std::get<0>(GetParam())]), app_(kind_.answer) {
     if (!std::get<1>(GetParam())) {
-      options.journal_bytes_max = kSmallJournal;
+      options.listeners[0].default_route().journal_bytes_max = kSmallJournal;
       kind_.worst = std::max(kind_.worst, kind_.worst_without_journal);
     }
     upstream = config::TcpEndpoint(boost::asio::ip::make_address("127.0.0.1"), app_.port());

@@ -26,6 +26,7 @@ inline SessionRecord waiting() {
   h.request_head_end = 100;
   h.request_head = std::make_shared<const std::string>("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
   h.method = "GET";
+  h.replayable = true;
   return r;
 }
 
@@ -128,6 +129,12 @@ inline const auto kRefuse = ResumeRung::refuse;
 inline const auto kIdle = ResumeRung::idle;
 inline const auto kReplay = ResumeRung::replay;
 inline const auto kRange = ResumeRung::range;
+
+// As the owner records it where the route has no policy of its own.
+inline void become_post(Exchange& e) {
+  e.method = "POST";
+  e.replayable = false;
+}
 
 inline const Change kNoSack = [](SessionRecord& r, ProofFacts&) { r.facts.sack_ok = false; };
 inline const Change kSackAbove = [](SessionRecord&, ProofFacts& p) { p.sack_above = true; };

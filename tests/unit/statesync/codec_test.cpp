@@ -74,6 +74,7 @@ void randomize(Exchange& e, Random& random, std::uint64_t from) {
   e.request_length = bits(40);
   if (bits(1)) e.request_head = std::make_shared<const std::string>(1 + bits(10), static_cast<char>(bits(8)));
   e.method = bits(1) ? "GET" : "\xff\x01";
+  e.replayable = bits(1);
   e.response_start = from + bits(40);
   e.response_head_end = e.response_start + bits(10);
   e.response_end = 1 + e.response_head_end + bits(10);
@@ -140,9 +141,10 @@ SessionRecord random_record(Random& random) {
 void expect_same_exchange(const Exchange& a, const Exchange& b) {
   const auto all = [](const Exchange& e) {
     return std::tuple(e.request_start, e.request_head_end, e.request_framing, e.request_length,
-                      e.request_head ? *e.request_head : "", e.method, e.response_start, e.response_head_end,
-                      e.response_end, e.status, e.response_framing, e.response_length, e.etag, e.keep_alive,
-                      e.request_body ? *e.request_body : "", e.journal_start, e.journal ? *e.journal : "");
+                      e.request_head ? *e.request_head : "", e.method, e.replayable, e.response_start,
+                      e.response_head_end, e.response_end, e.status, e.response_framing, e.response_length, e.etag,
+                      e.keep_alive, e.request_body ? *e.request_body : "", e.journal_start,
+                      e.journal ? *e.journal : "");
   };
   EXPECT_EQ(all(a), all(b));
   ASSERT_EQ(a.body != nullptr, b.body != nullptr);
