@@ -75,6 +75,7 @@ class HeadScanner {
   // `buffer`: everything since the head's first byte. Looks at what is new since the last call.
   Status scan(std::string_view buffer);
   std::size_t head_bytes() const { return head_bytes_; }  // complete: with the empty line
+  bool line_seen() const { return line_start_ != 0; }     // the first one, complete
   void reset() { *this = {}; }
 
  private:
