@@ -20,6 +20,9 @@ inline constexpr std::size_t worker_queue_records = 16 * 1024;
 // state sync, admin. Without it a session is accepted with the last one and reset for want of a second.
 inline constexpr unsigned descriptors_reserved = 64;
 
+// Of one route: those that were tried are the bits of a number (proxy/upstream/group.hpp).
+inline constexpr std::size_t upstreams_per_route_max = 16;
+
 // An upstream that could not be connected to is passed over for so long where its route has others. An application that
 // is started again takes seconds; the connection that finds out too early costs one client a `connect_ms`.
 inline constexpr std::chrono::milliseconds upstream_avoided = 10s;

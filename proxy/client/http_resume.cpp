@@ -159,6 +159,7 @@ void HttpSession::policy_fails(bool begun) {
 // worker_.request, and as much of its body as is known.
 void HttpSession::ask_application(std::string_view body) {
   write_upstream_head();
+  choose_upstream(*route_);
   if (request_body_.done() && body.empty()) upstream_ = pool().take_idle(*this, upstream_owner());
   if (!upstream_) {
     to_upstream_.append(worker_.head_out);

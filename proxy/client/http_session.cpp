@@ -172,7 +172,7 @@ std::size_t HttpSession::consume_head(std::string_view data) {
     deadline_in(worker_.options.timeouts.request_head_ms);
   }
   const auto scanned = request_scanner_.scan(rest);
-  note_request_line(rest);
+  if (scanned != HeadScanner::Status::need_more || request_scanner_.line_seen()) note_request_line(rest);
   const config::Limits& limits = listener_.listener.limits;
   const std::size_t limit = limits.request_head_bytes_max;
   if (scanned == HeadScanner::Status::malformed) {

@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include <proxy/config/values.hpp>
+#include <suture/limits.hpp>
 
 namespace suture::config {
 namespace {
@@ -14,8 +15,6 @@ constexpr std::uint32_t day_ms = 24U * 3600 * 1000;
 
 // Requests look through them one after the other.
 constexpr std::size_t routes_max = 256;
-// Below what upstream/group can keep apart.
-constexpr std::size_t upstreams_max = 16;
 
 bool host_characters(std::string_view host) {
   return !host.empty() && std::all_of(host.begin(), host.end(), [](unsigned char c) {
@@ -131,8 +130,8 @@ void read_upstreams(Document& document, Section& section, const std::string& key
       document.note(section.path_of(key) + '[' + std::to_string(all.size() - 1) + ']', item.line);
     }
   }
-  if (all.size() > upstreams_max)
-    return section.wrong(key, "more than " + std::to_string(upstreams_max) + " upstreams");
+  if (all.size() > limits::upstreams_per_route_max)
+    return section.wrong(key, "more than " + std::to_string(limits::upstreams_per_route_max) + " upstreams");
   if (!all.empty()) out = std::move(all);
 }
 

@@ -17,9 +17,8 @@ namespace suture {
 
 class UpstreamGroup {
  public:
-  static constexpr std::size_t kUpstreamsMax = 32;  // the bits of UpstreamTurn::tried_
-
-  // Not empty; the pools outlive the group. Groups may share pools: what fails for one route fails for the other.
+  // 1 to limits::upstreams_per_route_max; the pools outlive the group. Groups may share pools: what fails for one route
+  // fails for the other.
   explicit UpstreamGroup(std::vector<UpstreamPool*> pools) : pools_(std::move(pools)) {}
 
  private:
@@ -40,7 +39,8 @@ class UpstreamTurn {
 
   UpstreamGroup* group_ = nullptr;
   std::size_t at_ = 0;
-  std::uint32_t tried_ = 0;
+  std::uint32_t tried_ = 0;  // bits: places in the group
+  static_assert(limits::upstreams_per_route_max <= 32);
 };
 
 }  // namespace suture

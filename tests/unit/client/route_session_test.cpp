@@ -108,6 +108,32 @@ TEST_F(RouteTest, WhatCannotBeConnectedToIsPassedOver) {
   EXPECT_EQ(metric("suture_upstream_connects_total"), 2);
 }
 
+// An upstream whose machine is gone: nothing answers the SYN.
+TEST_F(RouteTest, ASilentUpstreamIsPassedOverAfterItsTimeout) {
+  const int full = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in name{};
+  socklen_t size = sizeof name;
+  name.sin_family = AF_INET;
+  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(::bind(full, reinterpret_cast<sockaddr*>(&name), size), 0);
+  ::getsockname(full, reinterpret_cast<sockaddr*>(&name), &size);
+  ::listen(full, 0);
+  // The one that the backlog takes: the kernel drops every further SYN.
+  const int taken = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(::connect(taken, reinterpret_cast<sockaddr*>(&name), size), 0);
+  const config::TcpEndpoint silent_one(boost::asio::ip::make_address("127.0.0.1"), ntohs(name.sin_port));
+  add_route("", "/a", application).upstreams = {silent_one, address(second)};
+  options.timeouts.connect_ms = 150;
+  start();
+  Peer client = connect_and_send(kGet);
+  Peer app = second.accept();
+  answer(app, client, "/a");
+  EXPECT_EQ(metric("suture_upstream_errors_total", "reason=\"timeout\""), 1);
+  EXPECT_EQ(metric("suture_upstream_failovers_total"), 1);
+  ::close(taken);
+  ::close(full);
+}
+
 TEST_F(RouteTest, WhereEachWasTriedOnceItIsA502) {
   add_route("", "/a", application).upstreams = {address(second), address(third)};
   second.stop_listening();
