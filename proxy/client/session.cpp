@@ -53,7 +53,7 @@ void Session::on_upstream_events(UpstreamConnection& connection) {
       drop_upstream();
       return on_connect_failed(error);
     }
-    return on_upstream_connected();
+    return greet_upstream();
   }
   if (!ending()) on_ready();
 }
@@ -286,11 +286,10 @@ void Session::thaw(std::optional<Epoch> claimed_again) {
 
 void Session::connect_upstream() {
   deadline_in(worker_.options.timeouts.connect_ms);
-  to_upstream_.prepend(upstream_greeting());
   auto connection = listener_.pool.connect(*this);
   if (!connection) return on_connect_failed(connection.error().errno_value);
   upstream_ = std::move(*connection);
-  if (upstream_->connected()) on_upstream_connected();
+  if (upstream_->connected()) greet_upstream();
 }
 
 void Session::drop_upstream() {

@@ -141,6 +141,7 @@ class Session : public EventHandler, public UpstreamUser {
   bool client_is_front() const;
   bool take_proxy_header();
   void proxy_header_fails(const char* reason, Counter& counter, CloseCause cause);
+  void greet_upstream();
   std::string upstream_greeting() const;
 
   struct Heal {
