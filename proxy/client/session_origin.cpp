@@ -74,6 +74,13 @@ void Session::proxy_header_fails(const char* reason, Counter& counter, CloseCaus
 
 // --- to the application ----------------------------------------------------------------------------------------------
 
+// Of every fresh connection, and only once it is there: an attempt that fails has taken nothing, and the next one finds
+// to_upstream_ as it was.
+void Session::greet_upstream() {
+  to_upstream_.prepend(upstream_greeting());
+  on_upstream_connected();
+}
+
 std::string Session::upstream_greeting() const {
   const auto source = client_of(origin()), destination = vip_of(origin());
   switch (listener_.listener.upstream_proxy_protocol) {

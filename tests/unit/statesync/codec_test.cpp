@@ -148,7 +148,9 @@ void expect_same_exchange(const Exchange& a, const Exchange& b) {
   };
   EXPECT_EQ(all(a), all(b));
   ASSERT_EQ(a.body != nullptr, b.body != nullptr);
-  if (a.body) EXPECT_EQ(*a.body, *b.body);
+  if (a.body) {
+    EXPECT_EQ(*a.body, *b.body);
+  }
 }
 
 void expect_same(const SessionRecord& a, const SessionRecord& b) {
@@ -168,7 +170,9 @@ void expect_same(const SessionRecord& a, const SessionRecord& b) {
             std::tuple(b.http->phase, b.http->exchanges, b.http->pipelined));
   EXPECT_EQ(a.http->pending ? *a.http->pending : "", b.http->pending ? *b.http->pending : "");
   ASSERT_EQ(a.http->websocket != nullptr, b.http->websocket != nullptr);
-  if (a.http->websocket) EXPECT_EQ(fields_of(*a.http->websocket), fields_of(*b.http->websocket));
+  if (a.http->websocket) {
+    EXPECT_EQ(fields_of(*a.http->websocket), fields_of(*b.http->websocket));
+  }
   expect_same_exchange(*a.http, *b.http);
   ASSERT_EQ(a.http->answered.size(), b.http->answered.size());
   for (std::size_t i = 0; i < a.http->answered.size(); ++i) {
