@@ -87,7 +87,7 @@ class HeadScanner {
   std::size_t head_bytes() const { return head_bytes_; }  // complete: with the empty line
   // The start line, with its CRLF; as much of it as has been seen while it is not complete.
   std::size_t start_line_bytes() const { return start_line_bytes_ != 0 ? start_line_bytes_ : seen_; }
-  bool line_seen() const { return line_start_ != 0; }     // the first one, complete
+  bool line_seen() const { return line_start_ != 0; }  // the first one, complete
   void reset() { *this = {}; }
 
  private:
