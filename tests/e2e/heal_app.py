@@ -4,6 +4,10 @@
   GET /say?id=X                              {"pop", "id"}
   any /pay?id=X                              the same; a line in the ledger, before the answer, says that it was executed
   ...&silent=POP                             at that PoP: executed, and never answered
+  any /pay?id=X&n=N                          N bytes instead
+  GET /plain?n=N[&rate=R]                    N bytes without a validator
+  GET /chunks?n=N[&rate=R]                   the same, chunked, in pieces of all sizes
+  GET /events                                text/event-stream: "id: K", "data: number K", one each 50 ms, behind Last-Event-ID
 
 Byte i of a file is i * 131 mod 251. own=1: every even byte is the number of the PoP instead, under the same ETag: an
 application that breaks its promise, and shows where a stream changed hands. Everything that comes in is in the ledger:
@@ -51,6 +55,35 @@ async def send_file(writer, query, headers):
             await asyncio.sleep(0.02)
 
 
+async def send_plain(writer, query, chunked):
+    size, rate = int(query["n"]), int(query.get("rate", 0))
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
+    writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nX-App-Pop: {POP}\r\n{framing}\r\n\r\n".encode())
+    begin, number = 0, 0
+    while begin < size:
+        number += 1
+        part = min(size, begin + (max(1, rate // 50) if rate else 65536) * (number % 3 + 1) // 2)
+        data = content(begin, part, False)
+        writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n" if chunked else data)
+        await writer.drain()
+        begin = part
+        if rate:
+            await asyncio.sleep(0.02)
+    if chunked:
+        writer.write(b"0\r\n\r\n")
+
+
+async def send_events(writer, headers):
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    number = int(headers.get("last-event-id", 0))
+    while True:
+        number += 1
+        for part in (f"id: {number}\n", f"data: number {number}\n\n"):  # an event in two pieces
+            writer.write(f"{len(part):x}\r\n{part}\r\n".encode())
+            await writer.drain()
+            await asyncio.sleep(0.025)
+
+
 async def serve(reader, writer):
     data = b""
     try:
@@ -72,6 +105,16 @@ async def serve(reader, writer):
                 break
             if url.path == "/file":
                 await send_file(writer, query, headers)
+                continue
+            if url.path in ("/plain", "/chunks"):
+                await send_plain(writer, query, url.path == "/chunks")
+                continue
+            if url.path == "/events":
+                await send_events(writer, headers)
+            if "n" in query:
+                writer.write(f"HTTP/1.1 200 OK\r\nX-App-Pop: {POP}\r\nContent-Length: {query['n']}\r\n\r\n".encode()
+                             + content(0, int(query["n"]), False))
+                await writer.drain()
                 continue
             answer = json.dumps({"pop": POP, "id": query.get("id")}).encode()
             writer.write(f"HTTP/1.1 200 OK\r\nX-App-Pop: {POP}\r\nContent-Length: {len(answer)}\r\n\r\n".encode() + answer)

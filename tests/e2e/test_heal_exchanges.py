@@ -1,0 +1,121 @@
+"""Exchanges that no validator vouches for: by the journal, by digests of what the client has, by event ids."""
+import time
+
+import pytest
+from kit_eb import PATIENCE
+from kit_heal import (apps_of, by, cut_power, directory, ledger, marks, no_resets, pattern, said, two_of_each, wait_healed)
+from lab import wait_until
+
+
+@pytest.fixture(autouse=True)
+def application(lab):
+    apps_of(lab)
+    yield
+    ledger(lab, "")  # fails on whatever is no request
+
+
+def line(talk):
+    data = b""
+    while not data.endswith(b"\r\n"):
+        data += talk.body(1)
+    return data[:-2]
+
+
+def chunk(talk):
+    """The content of the next one; b"" is the last."""
+    data = talk.body(int(line(talk), 16))
+    assert talk.body(2) == b"\r\n"
+    return data
+
+
+def sent(lab, pop, talk):
+    return directory(lab, pop).get((talk.family, talk.port), {}).get("out_sent", 0)
+
+
+@pytest.mark.parametrize("kind", ["plain", "chunks"])
+def test_a_body_without_a_validator_is_fetched_again_and_compared(lab, kind):
+    size = 400_000
+    talks = two_of_each(lab, rcvbuf=16384)
+    since = marks(lab)
+    for talk in talks:
+        talk.send("GET", f"/{kind}?n={size}&rate=400000")
+        status, headers = talk.head()
+        assert status == 200 and headers["x-app-pop"] == "pop1"
+        talk.got = talk.body(60_000) if kind == "plain" else b""
+        while len(talk.got) < 60_000:
+            talk.got += chunk(talk)
+        wait_until(lambda t=talk: sent(lab, "pop2", t) > 60_000, PATIENCE, what="the record at pop2")
+    with lab.capture("client1", "tcp") as capture:
+        cut_power(lab, "pop1")
+        for talk in talks:
+            begin = time.monotonic()
+            if kind == "plain":
+                talk.got += talk.body(1)
+                talk.stall = time.monotonic() - begin
+                talk.got += talk.body(size - len(talk.got))
+            else:
+                part = chunk(talk)
+                talk.stall = time.monotonic() - begin
+                while part:
+                    talk.got += part
+                    part = chunk(talk)
+            assert talk.got == pattern(size)
+            assert talk.get("/say?id=on") == said("pop2", "on")
+            talk.close()
+    no_resets(capture)
+    stories = wait_healed(lab, since, talks)
+    assert by(stories, "rung") == {"refetch": 2}, stories
+    print(f"\na {kind} body without a validator went on; longest stall {max(t.stall for t in talks) * 1000:.0f} ms")
+
+
+def test_the_answer_to_a_post_is_finished_from_the_journal(lab):
+    """Executed by the owner, answered, and half delivered: nobody is asked again."""
+    size = 60_000
+    talks = two_of_each(lab, rcvbuf=4096)
+    since = marks(lab)
+    for talk in talks:
+        talk.send("POST", f"/pay?id=journal{talk.family}&n={size}", b"ten bytes!")
+        assert talk.head()[0] == 200
+        wait_until(lambda t=talk: sent(lab, "pop2", t) >= size, PATIENCE, what="the whole answer in pop2's record")
+    with lab.capture("client1", "tcp") as capture:
+        cut_power(lab, "pop1")
+        for talk in talks:
+            assert talk.body(size) == pattern(size)
+            assert talk.get("/say?id=on") == said("pop2", "on")
+            assert ledger(lab, f"journal{talk.family}") == [("pop1", "POST", 10)]
+            talk.close()
+    no_resets(capture)
+    assert by(wait_healed(lab, since, talks), "rung") == {"journal": 2}
+
+
+def test_an_event_stream_goes_on_without_a_gap(lab):
+    talks = two_of_each(lab)
+    since = marks(lab)
+
+    def number(talk, expected):
+        while b"\n\n" not in talk.stream:
+            talk.stream += chunk(talk)
+        event, _, talk.stream = talk.stream.partition(b"\n\n")
+        assert event == f"id: {expected}\ndata: number {expected}".encode()
+
+    for talk in talks:
+        talk.send("GET", "/events")
+        status, headers = talk.head()
+        assert status == 200 and headers["content-type"] == "text/event-stream"
+        talk.stream, talk.next = b"", 1
+        while talk.next <= 5:
+            number(talk, talk.next)
+            talk.next += 1
+    with lab.capture("client1", "tcp") as capture:
+        cut_power(lab, "pop1")
+        begin = time.monotonic()
+        for talk in talks:
+            talk.stall, last = 0.0, begin
+            while talk.next <= 40:
+                number(talk, talk.next)
+                talk.next += 1
+                now = time.monotonic()
+                talk.stall, last = max(talk.stall, now - last), now
+    no_resets(capture)
+    assert by(wait_healed(lab, since, talks), "rung") == {"events": 2}
+    print(f"\nevent streams went on at event 6 or later; longest stall {max(t.stall for t in talks) * 1000:.0f} ms")
