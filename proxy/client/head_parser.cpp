@@ -77,9 +77,10 @@ class HeadParser final : public http::basic_parser<is_request> {
         field.kind = FieldKind::via;
         break;
       default:
-        if ((field.name.size() > 12 && equals_nocase(field.name.substr(0, 12), "x-forwarded-")) ||
-            equals_nocase(field.name, "suture-replay"))
+        if (field.name.size() > 12 && equals_nocase(field.name.substr(0, 12), "x-forwarded-"))
           field.kind = FieldKind::forwarded;
+        else if (field.name.size() > 7 && equals_nocase(field.name.substr(0, 7), "suture-"))
+          field.kind = FieldKind::suture;
         else if (equals_nocase(field.name, "x-request-id"))
           field.kind = FieldKind::request_id;
     }

@@ -18,16 +18,22 @@ struct ForwardingFacts {
   // Both or none: Range (e.g. "bytes=7-") and If-Range, in place of the client's own.
   std::string_view range = {};
   std::string_view if_range = {};
+  // WebSocket (docs/websocket.md): Suture-Session; of one that is taken up again Suture-Resume, and our own
+  // Sec-WebSocket-Key in place of the client's.
+  std::string_view session = {};
+  std::string_view resume = {};
+  std::string_view websocket_key = {};
 };
 
 // Appends to `out`. X-Forwarded-* of the client are dropped: nobody is trusted.
 void write_request_head(const RequestHead& head, const ForwardingFacts& facts, std::string& out);
 
 struct ResponsePlan {
-  bool close = false;             // Connection: close
-  bool say_keep_alive = false;    // to an HTTP/1.0 client that asked for it
-  bool chunked = false;           // the body goes out chunked
-  bool switch_protocols = false;  // 101: Upgrade and Connection stay
+  bool close = false;                          // Connection: close
+  bool say_keep_alive = false;                 // to an HTTP/1.0 client that asked for it
+  bool chunked = false;                        // the body goes out chunked
+  bool switch_protocols = false;               // 101: Upgrade and Connection stay
+  std::string_view websocket_extensions = {};  // in place of the application's; empty: as they are
 };
 void write_response_head(const ResponseHead& head, const ResponsePlan& plan, std::string_view node_name,
                          std::string& out);

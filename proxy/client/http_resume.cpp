@@ -18,6 +18,9 @@ void HttpSession::resume(const Resumption& to) {
     case ResumeRung::replay:
     case ResumeRung::range:
       return resume_exchange(to);
+    case ResumeRung::reattach:
+    case ResumeRung::close:
+      return resume_websocket(to);
     default:
       record_.http->answered.clear();
       return try_again(CloseCause::refused_heal);

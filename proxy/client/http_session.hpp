@@ -1,11 +1,11 @@
-// Mode http: an HTTP/1.1 reverse proxy for one client connection. This file and its three sources move bytes between
+// Mode http: an HTTP/1.1 reverse proxy for one client connection. This file and its four sources move bytes between
 // the engines (HeadScanner, parse_*_head, BodyReader, head_rewriter, HttpPosition), the client and the upstream
 // connection.
 //
 // One exchange at a time; a pipelined request waits in in_ until the response before it is with the kernel:
 //
 //   idle ── head complete, record published ──> exchange ── response complete ──> idle | finish()
-//                                                  └── 101 ──> upgraded: Session::relay()
+//                                                  └── 101 ──> upgraded: Session::relay(), frames through the relay
 #pragma once
 
 #include <memory>
@@ -16,8 +16,12 @@
 #include <proxy/client/http_head.hpp>
 #include <proxy/client/http_position.hpp>
 #include <proxy/client/session.hpp>
+#include <proxy/client/websocket_handshake.hpp>
+#include <proxy/client/websocket_relay.hpp>
 
 namespace suture {
+
+struct ForwardingFacts;
 
 class HttpSession final : public Session {
  public:
@@ -72,6 +76,23 @@ class HttpSession final : public Session {
   bool prime(std::string_view data);
   void range_fails(const char* reason);
 
+  // WebSocket (http_websocket.cpp). bool: false once the session has ended or is opaque no more.
+  void add_websocket_facts(ForwardingFacts& facts);
+  std::optional<WebSocketTerms> websocket_terms();
+  bool begin_websocket(const WebSocketTerms& terms, std::string_view rest);
+  void publish_websocket();
+  bool pass_to_upstream(std::string_view data) override;
+  bool pass_to_client(std::string_view data) override;
+  bool websocket_broken(const char* rule, const std::string& to_client, const std::string& to_upstream);
+  void on_sweep() override;
+  void resume_websocket(const Resumption& resumption);
+  bool write_rest(const Resumption& resumption);
+  void ask_to_reattach();
+  void pump_reattaching();
+  bool take_reattaching();
+  void reattached();
+  void close_websocket(const char* reason);
+
   bool ended() const { return over() || ending(); }
   void next_request_waits();
   bool waits_for_request() const { return !exchange_ || !request_body_.done(); }
@@ -103,6 +124,23 @@ class HttpSession final : public Session {
   std::optional<std::uint64_t> range_from_;  // the exchange goes on at this byte of its body
   std::uint64_t prime_bytes_ = 0;            // of its rest, that the client may hold out of order (priming.hpp)
   std::string prime_;                        // ... as far as they have come
+
+  struct Reattaching {  // the application was asked to go on, and has not answered
+    std::string key, resume;
+  };
+  struct KeepAlive {
+    std::uint64_t in = 0, out = 0;  // at the last sweep
+    Millis quiet{0}, unanswered{0};
+    bool asked = false;
+  };
+  struct Upgraded {
+    explicit Upgraded(WebSocketRelay r) : relay(std::move(r)) {}
+    WebSocketRelay relay;
+    std::optional<Reattaching> reattaching;
+    KeepAlive alive;
+  };
+  std::unique_ptr<Upgraded> websocket_;  // null: another protocol, or frames that are not known
+  std::string websocket_session_;        // what Suture-Session of this exchange's request said
 };
 
 }  // namespace suture

@@ -27,6 +27,8 @@ enum class StopPatience : std::uint8_t { none, waits };
 
 class Session : public EventHandler, public UpstreamUser {
  public:
+  static constexpr Millis kSweepInterval{100};
+
   Session(WorkerContext& worker, ListenerContext& listener, StreamSocket client, const ConnFacts& facts,
           SessionMode mode);
   ~Session() override;
@@ -36,7 +38,7 @@ class Session : public EventHandler, public UpstreamUser {
   // Instead of start(), of a session that another node owned: publishes the record as ours, then goes on where
   // `adoption` says. WorkerOptions::on_adopted is told once how that went.
   void adopt(const Adoption& adoption);
-  // Every 100 ms: deadlines, and whatever of the record has become stale.
+  // Every kSweepInterval: deadlines, and whatever of the record has become stale.
   void sweep();
   // Of sessions in WorkerContext::resetting: at every tick.
   void await_client_if_due();
@@ -61,6 +63,7 @@ class Session : public EventHandler, public UpstreamUser {
   // The session's own protocol; not called while connecting fails, ending, or over.
   virtual void on_ready() = 0;     // something may be readable or writable on either side
   virtual void on_deadline() = 0;  // deadline() passed
+  virtual void on_sweep() {}       // every kSweepInterval, unless frozen or ending
   virtual void on_upstream_connected() { on_ready(); }
   virtual void on_connect_failed(int error) = 0;
   // The record has the new positions of both streams and nothing else of ours yet. Publishes before it acts.
@@ -75,6 +78,9 @@ class Session : public EventHandler, public UpstreamUser {
   bool flush_client();
   // Opaque relay, both ways with half-close, until both ends have closed. For tcp mode and upgraded connections.
   void relay();
+  // What relay() does with what it has read. False: the session is over, or opaque no more.
+  virtual bool pass_to_upstream(std::string_view data);
+  virtual bool pass_to_client(std::string_view data) { return write_client(data); }
   // Reads of one event and direction before others get their turn.
   static constexpr unsigned kTurns = 8;
   void deadline_in(std::uint32_t ms) { deadline_ = worker_.loop.now() + Millis(ms); }
@@ -82,12 +88,18 @@ class Session : public EventHandler, public UpstreamUser {
   // --- record ------------------------------------------------------------------------------------------------------
   void publish();
   void refresh_acked();
+  // Of coarse positions; in_known alone would contradict what the protocol says of it until it has looked at the bytes:
+  // a protocol that publishes by itself sets positions_follow_.
+  void publish_progress();
+  bool positions_follow_ = false;
 
   // --- taken over --------------------------------------------------------------------------------------------------
   // A rung lower than the one that was planned. Without effect once the outcome was reported.
   void heal_becomes(ResumeRung rung, const char* reason);
   // With the first byte that is written or the session's end, whichever comes first; earlier by a rung that needs none.
   void report_heal();
+  // Bytes that are safe on every rung do not settle which one it is.
+  bool heal_open_ = false;
 
   // --- upstream ----------------------------------------------------------------------------------------------------
   // Opens a fresh connection; on_upstream_connected() or on_connect_failed() follows, perhaps at once.
@@ -126,7 +138,6 @@ class Session : public EventHandler, public UpstreamUser {
   void send_fin();
   void end();
   void erase_record();
-  void publish_progress();
 
   struct Heal {
     ResumeRung rung;

@@ -94,11 +94,11 @@ std::string websocket_control_frame(WebSocketOpcode opcode, std::string_view pay
   return frame.append(payload);
 }
 
-std::string websocket_close_frame(std::uint16_t code, std::string_view reason) {
+std::string websocket_close_frame(std::uint16_t code) {
   std::string payload;
   payload.push_back(static_cast<char>(code >> 8));
   payload.push_back(static_cast<char>(code & 0xff));
-  return websocket_control_frame(WebSocketOpcode::close, payload.append(reason));
+  return websocket_control_frame(WebSocketOpcode::close, payload);
 }
 
 }  // namespace suture

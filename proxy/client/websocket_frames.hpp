@@ -69,7 +69,7 @@ std::string websocket_payload(const WebSocketFrame& frame, std::string_view whol
 // Control frames as a server sends them. `payload`: at most 125 bytes.
 std::string websocket_control_frame(WebSocketOpcode opcode, std::string_view payload);
 // `code`: section 7.4.1 and its registry.
-std::string websocket_close_frame(std::uint16_t code, std::string_view reason);
+std::string websocket_close_frame(std::uint16_t code);
 
 inline constexpr std::uint16_t kWebSocketServiceRestart = 1012;  // IANA registry: clients reconnect
 

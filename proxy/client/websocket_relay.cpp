@@ -265,8 +265,10 @@ std::optional<std::string> WebSocketRelay::ping() {
   return frame;
 }
 
-std::string WebSocketRelay::close(std::uint16_t code, std::string_view reason) {
-  std::string frame = websocket_close_frame(code, reason);
+std::optional<std::string> WebSocketRelay::close(std::uint16_t code) {
+  if (large_out_ > 0) return std::nullopt;
+  if (state_.out_close) return std::string();
+  std::string frame = websocket_close_frame(code);
   state_.out_close = true;
   out_.restore(out_.fragmented(), true);
   sent(frame);

@@ -49,9 +49,9 @@ class WebSocketRelay {
   std::string release_from_client() { return std::move(held_in_); }
   std::string release_from_application() { return std::move(held_out_); }
 
-  // Frames of our own, for the client. Ping: nullopt where none may stand now.
+  // Frames of our own, for the client. nullopt: none may stand here. Close: empty where one has passed already.
   std::optional<std::string> ping();
-  std::string close(std::uint16_t code, std::string_view reason);
+  std::optional<std::string> close(std::uint16_t code);
 
   void acknowledged(std::uint64_t out_acked);  // by the client: the journal's beginning goes
   void describe(HttpState& http) const;

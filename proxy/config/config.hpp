@@ -43,11 +43,18 @@ struct Limits {
   std::uint32_t upstream_idle_max = 64;  // idle upstream connections kept per worker
 };
 
+struct WebSocket {
+  // To clients in mode http after an upgrade, while nothing moves: a Ping, and an end after two of these without a
+  // word.
+  std::uint32_t ping_ms = 30000;  // 0: none
+};
+
 struct Listener {
   std::uint16_t port = 0;
   SessionMode mode = SessionMode::tcp;
   UpstreamAddress upstream;
   Limits limits;
+  WebSocket websocket;
 };
 
 struct Peer {

@@ -130,6 +130,11 @@ void read_limits(Section section, Limits& out) {
   section.finish();
 }
 
+void read_websocket(Section section, WebSocket& out) {
+  section.number("ping_ms", out.ping_ms, 0, day_ms, "milliseconds (0: no pings)");
+  section.finish();
+}
+
 void read_listener(Section section, Listener& out) {
   section.require("port", "the VIP's TCP port, 1 to 65535");
   section.require("mode", "http or tcp");
@@ -138,6 +143,7 @@ void read_listener(Section section, Listener& out) {
   section.choice<SessionMode>("mode", out.mode, {{"tcp", SessionMode::tcp}, {"http", SessionMode::http}});
   read_upstream(section, "upstream", out.upstream);
   if (auto limits = section.child("limits")) read_limits(std::move(*limits), out.limits);
+  if (auto websocket = section.child("websocket")) read_websocket(std::move(*websocket), out.websocket);
   section.finish();
 }
 

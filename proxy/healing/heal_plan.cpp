@@ -7,6 +7,7 @@
 
 #include "proxy/client/heal_reasons.hpp"
 #include "proxy/client/replay_rule.hpp"
+#include "proxy/healing/heal_websocket.hpp"
 
 namespace suture::healing {
 namespace {
@@ -50,7 +51,8 @@ class Ladder {
   }
 
   Resumption take() const {
-    if (http_.phase == HttpPhase::upgraded) return reset(heal_reason::upgraded);
+    if (http_.phase == HttpPhase::upgraded)
+      return http_.websocket ? plan_websocket(record_, proof_) : reset(heal_reason::upgraded);
     if (c_ < record_.out_acked) return reset(heal_reason::cursor_behind);
     std::optional<std::uint64_t> end;  // of the response before
     for (std::size_t i = 0; i < http_.answered.size(); ++i) {
@@ -193,7 +195,7 @@ bool ends_as_known(const SessionRecord& record) {
     proof.received = proof.client_sent = record.in_known;
     proof.fenced = true;
     const ResumeRung rung = plan_healing(record, proof).rung;
-    return rung == ResumeRung::refuse || rung == ResumeRung::reset;
+    return rung == ResumeRung::refuse || rung == ResumeRung::reset || rung == ResumeRung::close;
   };
   if (!ends_at(record.out_acked) || !ends_at(record.out_sent)) return false;
   if (!record.http) return true;
