@@ -71,7 +71,8 @@ inline Reading read_frames(std::string_view bytes) {
     }
     if (bytes.size() - head < n) break;
     ReadFrame f{at(0), std::string(bytes.substr(head, n))};
-    for (std::size_t i = 0; masked && i < n; ++i) f.payload[i] = static_cast<char>(f.payload[i] ^ bytes[head - 4 + i % 4]);
+    for (std::size_t i = 0; masked && i < n; ++i)
+      f.payload[i] = static_cast<char>(f.payload[i] ^ bytes[head - 4 + i % 4]);
     bytes.remove_prefix(head + n);
     if (f.opcode() < 8) {
       if (f.opcode() != kMore) message.assign(1, static_cast<char>(f.first & 0x7fU));

@@ -1,6 +1,6 @@
 // Cut at every byte: the owner dies at every instant of a conversation, wherever the client stands, with records that
-// are up to three updates late, and another node goes on. Nothing that the client sees may be wrong, and the application
-// processes each message once. Engines only; websocket_session_test.cpp takes a part of it through sockets.
+// are up to three updates late, and another node goes on. Nothing that the client sees may be wrong, and the
+// application processes each message once. Engines only; websocket_session_test.cpp takes a part of it through sockets.
 #include <cstdio>
 #include <map>
 
@@ -89,7 +89,9 @@ class Cutter {
     if (passed.contradiction) error = "a contradiction";
     return passed.bytes;
   }
-  static Reading frames_of(const std::string& view) { return read_frames(std::string_view(view).substr(view.find("\r\n\r\n") + 4)); }
+  static Reading frames_of(const std::string& view) {
+    return read_frames(std::string_view(view).substr(view.find("\r\n\r\n") + 4));
+  }
 
   std::string closed(std::string view, WebSocketRelay& relay, const char* reason) {
     ++tally.closed;
@@ -142,10 +144,12 @@ Tally cut_everywhere(const Conversation& talk, std::uint64_t every) {
       const SessionRecord& record = talk.records[instant.records - 1 - lag];
       const bool wrote = instant.out_written != instant.out_before;
       for (std::uint64_t c = instant.acked; c <= instant.out_written; ++c) {
-        const bool near_an_end = c < instant.acked + 20 || c + 20 > instant.out_written || (c >= instant.out_before && c < instant.out_before + 20);
+        const bool near_an_end = c < instant.acked + 20 || c + 20 > instant.out_written ||
+                                 (c >= instant.out_before && c < instant.out_before + 20);
         if (!near_an_end && c % every != 0) continue;
         // Instants that wrote nothing: the edges.
-        if (!wrote && c != instant.acked && c != instant.out_written && c != (instant.acked + instant.out_written) / 2) continue;
+        if (!wrote && c != instant.acked && c != instant.out_written && c != (instant.acked + instant.out_written) / 2)
+          continue;
         const std::uint64_t more = std::min<std::uint64_t>(instant.in_read + 9, kIn + talk.in.size());
         for (const std::uint64_t sent : {instant.in_read, more})
           for (const bool lost : {false, true}) {
@@ -153,8 +157,8 @@ Tally cut_everywhere(const Conversation& talk, std::uint64_t every) {
             const std::string wrong = cutter.wrong({instant, record, c, sent, lost});
             if (wrong.empty() || ++failures > 5) continue;
             ADD_FAILURE() << wrong << ": instant " << &instant - talk.instants.data() << ", lag " << lag << ", c " << c
-                          << " of " << instant.out_written << ", S " << sent << ", read " << instant.in_read << ", known "
-                          << record.in_known << (lost ? ", lost" : "");
+                          << " of " << instant.out_written << ", S " << sent << ", read " << instant.in_read
+                          << ", known " << record.in_known << (lost ? ", lost" : "");
           }
       }
     }

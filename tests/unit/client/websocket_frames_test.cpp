@@ -49,8 +49,8 @@ TEST(WebSocketFrames, HeadersAtEverySplit) {
 
 TEST(WebSocketFrames, AMessageInFragmentsWithControlFramesBetween) {
   WebSocketFrames reader(WebSocketSender::client, false);
-  const auto taken = take_all(reader, from_client(kText, "a", 0) + from_client(kPing, "p") + from_client(kMore, "b", 0) +
-                                          from_client(kPong, "") + from_client(kMore, ""));
+  const auto taken = take_all(reader, from_client(kText, "a", 0) + from_client(kPing, "p") +
+                                          from_client(kMore, "b", 0) + from_client(kPong, "") + from_client(kMore, ""));
   EXPECT_EQ(taken.broken, nullptr);
   EXPECT_EQ(taken.frames.size(), 5U);
   EXPECT_FALSE(reader.fragmented());

@@ -71,7 +71,8 @@ TEST(WebSocketHandshake, Extensions) {
   EXPECT_FALSE(terms("x-webkit-deflate-frame"));
   EXPECT_FALSE(terms("permessage-deflate, mux"));
   EXPECT_FALSE(terms("permessage-deflate; a=\"b, c\""));
-  EXPECT_FALSE(agreed(kRequest, answer("Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Extensions: x\r\n")));
+  EXPECT_FALSE(
+      agreed(kRequest, answer("Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Extensions: x\r\n")));
   EXPECT_FALSE(terms("permessage-deflate; a=" + std::string(1100, 'x')));
 }
 

@@ -13,6 +13,10 @@
 
 namespace suture::test {
 
+inline const std::string kUpgrade =
+    "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 // What all instances of the application share.
 struct SharedState {
   std::vector<std::string> processed;  // messages of the client, first byte of the frame in front
@@ -58,8 +62,8 @@ class ChatInstance {
   std::vector<std::string> answer_to(std::size_t number, const std::string& message) {
     const std::string text = "answer " + std::to_string(number) + " to " + std::to_string(message.size() - 1);
     if (message.size() > 60000) return {say(from_application(kBinary, std::string(66000, 'L') + text))};
-    const std::string a = from_application(kText, text.substr(0, 3), 0), b = from_application(kMore, text.substr(3, 4), 0),
-                      c = from_application(kMore, text.substr(7));
+    const std::string a = from_application(kText, text.substr(0, 3), 0),
+                      b = from_application(kMore, text.substr(3, 4), 0), c = from_application(kMore, text.substr(7));
     switch (number % 4) {
       case 1:
         shared_.outbox.push_back(a + b + c);
@@ -106,7 +110,7 @@ struct Conversation {
     HttpState& http = record.http.emplace();
     http.phase = HttpPhase::upgraded;
     http.request_head_end = kIn;
-    http.request_head = std::make_shared<const std::string>("GET / HTTP/1.1\r\n\r\n");
+    http.request_head = std::make_shared<const std::string>(kUpgrade);
     http.response_start = kOut;
     out = "HTTP/1.1 101 X\r\n\r\n";
     http.response_head_end = kOut + out.size();
@@ -184,10 +188,14 @@ inline std::vector<std::string> small_talk() {
           from_client(kCloseFrame, close_of(1000))};
 }
 inline std::vector<std::string> large_talk() {
-  return {from_client(kText, "before"), from_client(kBinary, std::string(65536, 'U')),
-          from_client(kText, "between", 0), from_client(kMore, std::string(70000, 'V')),
-          from_client(kText, "after"), from_client(kBinary, std::string(40000, 'W')),
-          from_client(kBinary, std::string(40000, 'X')), from_client(kText, "end")};
+  return {from_client(kText, "before"),
+          from_client(kBinary, std::string(65536, 'U')),
+          from_client(kText, "between", 0),
+          from_client(kMore, std::string(70000, 'V')),
+          from_client(kText, "after"),
+          from_client(kBinary, std::string(40000, 'W')),
+          from_client(kBinary, std::string(40000, 'X')),
+          from_client(kText, "end")};
 }
 
 }  // namespace suture::test

@@ -116,7 +116,8 @@ TEST(HealWebSocket, WhatTheClientSent) {
     return http([n](HttpState& h) { h.pending = n ? std::make_shared<const std::string>(n, 'p') : nullptr; });
   };
   check_rows({
-      {"more than L, and it will say it again: the application's count decides", upgraded(), 1200, kMoreSent, kReattach},
+      {"more than L, and it will say it again: the application's count decides", upgraded(), 1200, kMoreSent,
+       kReattach},
       {"more than L, acknowledged and lost", upgraded(), 1200, kLost, kCloseIt, heal_reason::lost_bytes},
       {"the beginning of a frame that no record has", upgraded(), 1200, pending(0), kCloseIt,
        heal_reason::websocket_upload},
