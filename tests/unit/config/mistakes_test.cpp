@@ -107,6 +107,8 @@ TEST_F(MistakesTest, ListenersAndPeers) {
       {"127.0.0.1:8080\n", "127.0.0.1:8080\n    limits: 5\n", 10, "wanted a map"},
       {"127.0.0.1:8080\n", "127.0.0.1:8080\n    limits: {conections_max: 5}\n", 10, "did you mean connections_max?"},
       {"127.0.0.1:8080\n", "127.0.0.1:8080\n    limits: {request_head_bytes_max: 5}\n", 10, "bytes"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    websocket: {ping_ms: -1}\n", 10, "listeners[0].websocket.ping_ms"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    websocket: {ping: 5}\n", 10, "did you mean ping_ms?"},
       {"127.0.0.1:8080\n", "127.0.0.1:8080\n  - {port: 80, mode: tcp, upstream: \"[::1]:1\"}\n", 10,
        "ports must differ"},
       {"  - id: 2", "  - id: 0", 11, "out of range"},
