@@ -130,7 +130,8 @@ TEST_F(WebSocketSession, FramesPassWholeAndAreRecordedFirst) {
   const std::string answer = from_application(kText, "answer");
   ends.app.send(answer);
   EXPECT_EQ(ends.client.read_bytes(answer.size()), answer);
-  EXPECT_TRUE(eventually([&] { return state_published().delivered == 1 && !sink.last().http->journal; }));
+  EXPECT_EQ(state_published().delivered, 1U) << "written before it was recorded";
+  EXPECT_TRUE(eventually([&] { return !sink.last().http->journal; })) << "acknowledged";
   ends.client.half_close();
   EXPECT_TRUE(ends.app.at_eof());
 }
