@@ -23,6 +23,7 @@
 
 #include "proxy/admin/admin_server.hpp"
 #include "proxy/admin/process_metrics.hpp"
+#include "proxy/client/access_file.hpp"
 #include "proxy/client/worker.hpp"
 #include "proxy/drain.hpp"
 #include "proxy/heal_io.hpp"
@@ -86,6 +87,7 @@ class Node {
 
  private:
   Result<void> start_datapath();
+  Result<void> start_access_log();
   Result<void> start_workers();
   void start_statesync();
   void start_healing();
@@ -112,6 +114,7 @@ class Node {
 
   std::unique_ptr<KernelPath> kernel_;
   std::unique_ptr<statesync::StateSync> sync_;
+  std::unique_ptr<AccessFile> access_log_;
   std::unique_ptr<healing::SlotAcceptHook> accept_hook_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<healing::RawSocket> raw_;
@@ -145,6 +148,7 @@ Result<void> Node::start() {
   sync_ = std::make_unique<statesync::StateSync>(statesync_options(config_, incarnation_),
                                                  statesync::make_grpc_transport(grpc_options(config_), io_),
                                                  kernel_->owner_map(), slot_clock_, io_);
+  if (auto ok = start_access_log(); !ok) return ok;
   if (auto ok = start_workers(); !ok) return ok;
   announcer_ = std::make_unique<Announcer>(io_, kernel_->routes(),
                                            Announcer::Options{config_.vips, config_.announce.enabled, Millis{1000}});
@@ -182,12 +186,24 @@ Result<void> Node::start_datapath() {
   return {};
 }
 
+Result<void> Node::start_access_log() {
+  if (config_.log.access.format == config::AccessLog::Format::off) return {};
+  auto file = AccessFile::open(config_.log.access.file);
+  if (!file) return file.error();
+  access_log_ = std::move(*file);
+  access_log_->register_metrics(metrics_);
+  return {};
+}
+
 Result<void> Node::start_workers() {
   accept_hook_ = std::make_unique<healing::SlotAcceptHook>(config_.node.id, slot_clock_);
   std::vector<std::function<std::uint64_t()>> ticks;
   const unsigned count = worker_count(config_);
+  const auto client_counts = std::make_shared<ClientCounts>();
   for (unsigned i = 0; i < count; ++i) {
     auto options = worker_options(config_, incarnation_, i, count);
+    options.client_counts = client_counts;
+    options.access_log = access_log_.get();
     options.on_adopted = [this](const suture_flow_key& key, ResumeRung rung, const char* reason) {
       asio::post(io_, [this, key, rung, reason] {
         if (healer_) healer_->on_adopted(key, rung, reason, Clock::now());
@@ -368,6 +384,15 @@ void Node::on_answer(NodeId peer, const suture_flow_key& key, statesync::Answer 
 void Node::await_signal() {
   signals_.async_wait([this](const boost::system::error_code& error, int signal) {
     if (error) return;
+    if (signal == SIGHUP && access_log_) {
+      const auto reopened = access_log_->reopen();
+      if (reopened)
+        log::info("access_log_reopened", {{"file", config_.log.access.file}});
+      else
+        log::error("access_log_not_reopened", {{"reason", reopened.error().message}});
+      await_signal();
+      return;
+    }
     if (signal == SIGHUP || signal == SIGUSR1) {
       log::warn("signal_ignored",
                 {{"signal", signal}, {"reason", "reload is not supported: restart (sessions survive it)"}});

@@ -125,6 +125,8 @@ WorkerOptions worker_options(const config::Config& config, Incarnation incarnati
   out.timeouts = config.timeouts;
   out.node = config.node.id;
   out.node_name = config.node.name;
+  for (const auto& peer : config.peers) out.peer_names[peer.id] = peer.name;
+  out.access_format = config.log.access.format;
   out.incarnation = incarnation;
   out.fin_mark = config.datapath.fin_mark;
   out.rst_mark = config.datapath.rst_mark;

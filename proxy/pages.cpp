@@ -18,6 +18,22 @@ const char* name_of(SessionMode mode) {
   return mode == SessionMode::http ? "http" : "tcp";
 }
 
+const char* name_of(config::Replay replay) {
+  switch (replay) {
+    case config::Replay::safe:
+      return "safe";
+    case config::Replay::idempotent:
+      return "idempotent";
+    case config::Replay::keyed:
+      return "keyed";
+    case config::Replay::always:
+      return "always";
+    case config::Replay::never:
+      return "never";
+  }
+  return "";
+}
+
 template <class T>
 std::string text(const T& value) {
   std::ostringstream out;
@@ -44,6 +60,22 @@ json::object describe(const SessionRecord& record, const statesync::StateSync& s
     out["phase"] = static_cast<unsigned>(record.http->phase);
     out["exchanges"] = record.http->exchanges;
   }
+  return out;
+}
+
+json::object describe(const config::Route& route) {
+  json::array upstreams;
+  for (const auto& upstream : route.upstreams) upstreams.emplace_back(config::to_string(upstream));
+  json::object out{{"host", route.host},
+                   {"path", route.path},
+                   {"upstream", std::move(upstreams)},
+                   {"replay", name_of(route.replay)},
+                   {"journal_bytes_max", route.journal_bytes_max},
+                   {"checkpoints", route.checkpoints},
+                   {"verify_tail", route.verify_tail},
+                   {"websocket", {{"resume", route.websocket.resume}, {"ping_ms", route.websocket.ping_ms}}}};
+  if (route.response_ms) out["response_ms"] = *route.response_ms;
+  if (route.request_body_ms) out["request_body_ms"] = *route.request_body_ms;
   return out;
 }
 
@@ -121,8 +153,10 @@ std::string config(const NodeView& view) {
   out["vips"] = std::move(vips);
   json::array listeners;
   for (const auto& listener : c.listeners) {
-    listeners.push_back(json::object{
-        {"port", listener.port}, {"mode", name_of(listener.mode)}, {"upstream", config::to_string(listener.upstream)}});
+    json::array routes;
+    for (const auto& route : listener.routes) routes.push_back(describe(route));
+    listeners.push_back(
+        json::object{{"port", listener.port}, {"mode", name_of(listener.mode)}, {"routes", std::move(routes)}});
   }
   out["listeners"] = std::move(listeners);
   out["datapath"] = {{"vxlan_port", c.datapath.vxlan_port},

@@ -54,6 +54,24 @@ Result<suture_flow_key> decode_key(const v1::FlowKey& in) {
   return key;
 }
 
+void encode_proxied(const suture_flow_key& proxied, v1::Proxied& out) {
+  out.set_source(bytes_of(proxied.client));
+  out.set_destination(bytes_of(proxied.vip));
+  out.set_source_port(ntohs(proxied.client_port));
+  out.set_destination_port(ntohs(proxied.vip_port));
+}
+
+Result<suture_flow_key> decode_proxied(const v1::Proxied& in) {
+  suture_flow_key out{};
+  if (!address_of(in.source(), out.client) || !address_of(in.destination(), out.vip)) {
+    return bad("a proxied address of neither 4 nor 16 bytes");
+  }
+  if (in.source_port() > 65535 || in.destination_port() > 65535) return bad("a proxied port out of range");
+  out.client_port = htons(static_cast<std::uint16_t>(in.source_port()));
+  out.vip_port = htons(static_cast<std::uint16_t>(in.destination_port()));
+  return out;
+}
+
 Result<LivenessKey> decode_liveness_key(const std::string& bytes) {
   LivenessKey key;
   if (bytes.size() != key.size()) return bad("a liveness key that is not 32 bytes long");
@@ -101,6 +119,7 @@ void encode(const SessionRecord& record, v1::Record& out) {
   out.set_out_acked(record.out_acked);
   out.set_in_closed(record.in_closed);
   out.set_out_closed(record.out_closed);
+  if (record.proxied) encode_proxied(*record.proxied, *out.mutable_proxied());
   if (record.http && consistent(*record.http)) encode_http(*record.http, *out.mutable_http());
 }
 
@@ -147,6 +166,11 @@ Result<SessionRecord> decode(const v1::Record& in) {
   record.out_acked = in.out_acked();
   record.in_closed = in.in_closed();
   record.out_closed = in.out_closed();
+  if (in.has_proxied()) {
+    auto proxied = decode_proxied(in.proxied());
+    if (!proxied) return proxied.error();
+    record.proxied = *proxied;
+  }
   if (in.has_http()) {
     auto http = decode_http(in.http());
     if (!http) return http.error();

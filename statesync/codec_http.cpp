@@ -25,6 +25,7 @@ void encode_exchange(const Exchange& exchange, ContentBudget& budget, Message& o
     out.set_request_head(*exchange.request_head);
   }
   if (exchange.method.size() <= kNameBytesMax) out.set_method(exchange.method);
+  out.set_replayable(exchange.replayable);
   out.set_response_start(exchange.response_start);
   out.set_response_head_end(exchange.response_head_end);
   out.set_response_end(exchange.response_end);
@@ -69,6 +70,7 @@ Result<void> decode_exchange(const Message& in, ContentBudget& budget, Exchange&
   out.request_head = shared(in.request_head());
   out.request_body = shared(in.request_body());
   out.method = in.method();
+  out.replayable = in.replayable();
   out.response_start = in.response_start();
   out.response_head_end = in.response_head_end();
   out.response_end = in.response_end();

@@ -33,6 +33,7 @@ struct Exchange {
   std::uint64_t request_length = 0;                 // framing length: body bytes
   std::shared_ptr<const std::string> request_head;  // as the client sent it; empty in phase idle or above the limit
   std::string method;
+  bool replayable = false;  // the owner's route lets the application get it twice (client/replay_rule)
   // The request's body as the client sent it, framing included, from request_head_end on, as far as the owner has read
   // it. Null: none, or more than the limit.
   std::shared_ptr<const std::string> request_body;

@@ -39,6 +39,9 @@ struct SessionRecord {
   std::uint64_t out_acked = 0;
   bool in_closed = false;   // the client's FIN was read
   bool out_closed = false;  // our FIN was sent
+  // The PROXY protocol header with which the stream began: whose connection a front balancer passes on, `client` its
+  // source, `vip` its destination (ports may be 0). Absent: there was none, or it is not complete.
+  std::optional<suture_flow_key> proxied;
   std::optional<HttpState> http;
 };
 

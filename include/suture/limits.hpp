@@ -20,6 +20,17 @@ inline constexpr std::size_t worker_queue_records = 16 * 1024;
 // state sync, admin. Without it a session is accepted with the last one and reset for want of a second.
 inline constexpr unsigned descriptors_reserved = 64;
 
+// Of one route: those that were tried are the bits of a number (proxy/upstream/group.hpp).
+inline constexpr std::size_t upstreams_per_route_max = 16;
+
+// An upstream that could not be connected to is passed over for so long where its route has others. An application that
+// is started again takes seconds; the connection that finds out too early costs one client a `connect_ms`.
+inline constexpr std::chrono::milliseconds upstream_avoided = 10s;
+
+// Access log lines that wait for the file's thread: 13,000 of 300 bytes, what two workers write in a tenth of a second.
+// What does not fit is lost and counted.
+inline constexpr std::size_t access_queue_bytes = 4U << 20;
+
 // A relay (mode tcp, upgraded connections) of which one side has said FIN and nothing moves any more: the other side is
 // far more often gone than thinking, and `tcp_idle_ms` (an hour) is meant for connections that both sides want.
 inline constexpr std::chrono::milliseconds half_closed_idle = 5min;
@@ -56,6 +67,11 @@ inline constexpr std::uint32_t punt_total_burst = 20000;
 inline constexpr auto kernel_check_interval = 1s;
 // At least so long after such a notification: a burst of them is one look.
 inline constexpr auto kernel_check_delay = 20ms;
+
+// Small things that travel in the record so that an heir needs nobody else: a request's body, what waits behind it.
+inline constexpr std::size_t recorded_bytes_max = 64 * 1024;
+// All responses' journals of a worker at once (client/journal.hpp).
+inline constexpr std::size_t journals_bytes_max = 64U << 20;
 
 // What a healed download may have to gather before the socket goes on (client/priming.hpp): a client's window.
 inline constexpr std::size_t primed_bytes_max = 16U << 20;

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include <proxy/client/body_reader.hpp>
+#include <proxy/client/trailer_fields.hpp>
 
 namespace suture {
 namespace {
@@ -76,7 +77,8 @@ bool BodyReader::step(char c) {
     }
     case At::extension:
       if (c == '\r') return at_ = At::size_lf, true;
-      return is_text(c) && ++line_bytes_ <= kExtensionBytesMax;
+      return is_text(c) && ++line_bytes_ <= kExtensionBytesMax &&
+             ++extension_bytes_ <= kExtensionsBytesMax + content_bytes_;
     case At::size_lf:
       if (c != '\n') return false;
       at_ = left_ == 0 ? At::trailer_start : At::data;
@@ -90,21 +92,47 @@ bool BodyReader::step(char c) {
     case At::data_lf:
       return at_ = At::size, c == '\n';
     case At::trailer_start:
-      if (c == '\r') return at_ = At::end_lf, true;
-      // A field name: not a fold, not a bare LF, not an empty name.
-      if (!is_text(c) || c == ' ' || c == '\t' || c == ':') return false;
-      at_ = At::trailer;
-      return ++line_bytes_ <= kTrailerBytesMax;
-    case At::trailer:
-      if (c == '\r') return at_ = At::trailer_lf, true;
-      return is_text(c) && ++line_bytes_ <= kTrailerBytesMax;
+    case At::trailer_name:
+    case At::trailer_value:
     case At::trailer_lf:
-      return at_ = At::trailer_start, c == '\n';
+      return step_trailer(c);
     case At::end_lf:
       status_ = Status::done;
       return c == '\n';
   }
   return false;
+}
+
+// field-line CRLF (RFC 9112 section 5): a token, the colon right behind it, no fold.
+bool BodyReader::step_trailer(char c) {
+  if (at_ == At::trailer_start && c == '\r') return at_ = At::end_lf, true;
+  if (++line_bytes_ > kTrailerBytesMax) return false;
+  trailer_.push_back(c);
+  switch (at_) {
+    case At::trailer_start:
+      at_ = At::trailer_name;
+      return is_token_char(c);
+    case At::trailer_name:
+      if (c != ':') return is_token_char(c);
+      name_bytes_ = static_cast<std::uint32_t>(trailer_.size() - 1);
+      at_ = At::trailer_value;
+      return true;
+    case At::trailer_value:
+      if (c == '\r') return at_ = At::trailer_lf, true;
+      return is_text(c);
+    default:
+      return c == '\n' && take_trailer();
+  }
+}
+
+bool BodyReader::take_trailer() {
+  if (allowed_in_trailers(std::string_view(trailer_).substr(0, name_bytes_)))
+    trailers_ += trailer_;
+  else
+    ++trailers_dropped_;
+  trailer_.clear();
+  at_ = At::trailer_start;
+  return true;
 }
 
 }  // namespace suture

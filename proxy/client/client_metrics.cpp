@@ -48,6 +48,22 @@ const char* to_string(CloseCause cause) {
   return "unknown";
 }
 
+Counter& ClientMetrics::rejected(Refusal kind) {
+  switch (kind) {
+    case Refusal::malformed:
+      break;
+    case Refusal::framing:
+      return rejected_framing;
+    case Refusal::target:
+      return rejected_target;
+    case Refusal::unsupported:
+      return rejected_unsupported;
+    case Refusal::too_large:
+      return rejected_head_too_large;
+  }
+  return rejected_malformed;
+}
+
 void ClientMetrics::register_metrics(MetricsRegistry& r) {
   const auto label = [](const char* key, const std::string& value) { return std::string(key) + "=\"" + value + '"'; };
   r.counter("suture_connections_total", "Client connections accepted.", label("mode", "tcp"), accepted_tcp);
@@ -70,12 +86,27 @@ void ClientMetrics::register_metrics(MetricsRegistry& r) {
               label("reason", reason), c);
   };
   rejected("connections_max", rejected_connections_max);
+  rejected("connections_per_client", rejected_connections_per_client);
   rejected("malformed", rejected_malformed);
+  rejected("framing", rejected_framing);
+  rejected("target", rejected_target);
   rejected("head_too_large", rejected_head_too_large);
   rejected("body_too_large", rejected_body_too_large);
   rejected("head_timeout", rejected_head_timeout);
   rejected("body_timeout", rejected_body_timeout);
   rejected("unsupported", rejected_unsupported);
+  r.counter("suture_trailers_dropped_total", "Trailer fields that may not stand there (RFC 9110 section 6.5.1).", "",
+            trailers_dropped);
+  rejected("proxy_header", rejected_proxy_header);
+  rejected("proxy_header_timeout", rejected_proxy_header_timeout);
+
+  const auto proxy_header = [&](const char* kind, const Counter& c) {
+    r.counter("suture_proxy_headers_total", "PROXY protocol headers taken from front balancers.", label("kind", kind),
+              c);
+  };
+  proxy_header("v1", proxy_headers_v1);
+  proxy_header("v2", proxy_headers_v2);
+  proxy_header("local", proxy_headers_local);
 
   const auto accept_error = [&](const char* reason, const Counter& c) {
     r.counter("suture_accept_errors_total", "Failed accepts.", label("reason", reason), c);

@@ -6,6 +6,7 @@
 
 #include <proxy/client/adoption.hpp>
 #include <proxy/client/heal_reasons.hpp>
+#include <proxy/client/http_head.hpp>
 #include <suture/metrics.hpp>
 
 namespace suture {
@@ -40,7 +41,10 @@ struct ClientMetrics {
   std::array<Counter, 6> requests;  // by first digit of the status that the client got; [0]: none
   Counter upgrades, websocket_untracked, websocket_pings;
   Counter rejected_connections_max, rejected_malformed, rejected_head_too_large, rejected_body_too_large,
-      rejected_head_timeout, rejected_body_timeout, rejected_unsupported;
+      rejected_head_timeout, rejected_body_timeout, rejected_unsupported, rejected_framing, rejected_target,
+      rejected_connections_per_client, rejected_proxy_header, rejected_proxy_header_timeout;
+  Counter trailers_dropped;
+  Counter proxy_headers_v1, proxy_headers_v2, proxy_headers_local;
   Counter accept_error_descriptors, accept_error_memory, accept_error_aborted, accept_error_other;
   Counter accept_hook_errors;
   Counter records_published, records_erased, record_retries;
@@ -51,6 +55,7 @@ struct ClientMetrics {
   std::array<Counter, heal_reason::kAll.size()> heal_failures;
   Counter s_rule_refusals;
 
+  Counter& rejected(Refusal kind);
   void register_metrics(MetricsRegistry& registry);
 };
 

@@ -11,8 +11,11 @@
 #include <proxy/client/client_metrics.hpp>
 #include <proxy/client/closing.hpp>
 #include <proxy/client/http_head.hpp>
+#include <proxy/client/journal.hpp>
+#include <proxy/client/route_table.hpp>
 #include <proxy/client/worker.hpp>
 #include <proxy/upstream/event_loop.hpp>
+#include <proxy/upstream/group.hpp>
 #include <proxy/upstream/pool.hpp>
 #include <suture/limits.hpp>
 
@@ -29,19 +32,23 @@ struct WorkerContext {
   ClientMetrics metrics;
   UpstreamMetrics upstream_metrics;
   closing::Marks marks;
+  JournalBudget journals{limits::journals_bytes_max};
 
   std::vector<char> scratch;  // every read goes through it
   std::string head_out;       // heads under construction
-  std::string payload;        // de-chunked content
+  std::string payload;        // content on its way through our own chunk framing
+  std::string framed;         // ... of a request, with that framing
+  std::string access_line;
   RequestHead request;
   ResponseHead response;
 
   std::uint64_t next_session_id = 1;
-  std::uint64_t random_state = 0;  // request ids: unique, not secret
 
   // Erasures that the full sink did not take. While there are any, no new session is accepted: that bounds them by the
   // number of sessions.
   std::deque<std::pair<suture_flow_key, std::uint64_t>> pending_erasures;
+
+  TimePoint proxy_header_logged_at{};  // session_origin.cpp
 
   // Sessions whose silent client must speak before it can be reset (Session::reset_client).
   std::vector<Session*> resetting;
@@ -63,12 +70,17 @@ struct WorkerContext {
 
 // What all sessions of one listener share.
 struct ListenerContext {
-  ListenerContext(WorkerContext& worker, const config::Listener& l)
-      : listener(l),
-        pool(worker.loop, l.upstream, l.limits.upstream_idle_max,
-             Millis(worker.options.timeouts.upstream_keep_alive_ms), worker.upstream_metrics) {}
+  ListenerContext(WorkerContext& worker, const config::Listener& l);
+
+  // `route`: one of listener.routes.
+  UpstreamGroup& upstreams_of(const config::Route& route) {
+    return groups[static_cast<std::size_t>(&route - listener.routes.data())];
+  }
+
   const config::Listener& listener;
-  UpstreamPool pool;
+  RouteTable routes;
+  std::vector<std::unique_ptr<UpstreamPool>> pools;  // one per upstream, whatever routes name it
+  std::vector<UpstreamGroup> groups;                 // as listener.routes
 };
 
 }  // namespace suture

@@ -5,6 +5,7 @@
 
 #include <boost/beast/http/basic_parser.hpp>
 #include <proxy/client/http_head.hpp>
+#include <proxy/client/request_target.hpp>
 
 namespace suture {
 namespace {
@@ -17,6 +18,14 @@ struct StartLine {
   unsigned status = 0;
   unsigned version = 11;
 };
+
+// Applications that get fields as environment variables (CGI, WSGI) take '_' for '-'.
+bool begins_alike(std::string_view name, std::string_view prefix) {
+  if (name.size() < prefix.size()) return false;
+  return std::equal(prefix.begin(), prefix.end(), name.begin(), [](char wanted, char c) {
+    return wanted == (c == '_' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
+  });
+}
 
 // Hands every event of Beast's parser to plain vectors. Stops after the head: bodies are body_reader's.
 template <bool is_request>
@@ -59,6 +68,7 @@ class HeadParser final : public http::basic_parser<is_request> {
       case http::field::keep_alive:
       case http::field::proxy_connection:
       case http::field::te:
+      case http::field::http2_settings:
         field.kind = FieldKind::connection;
         break;
       case http::field::transfer_encoding:
@@ -77,9 +87,9 @@ class HeadParser final : public http::basic_parser<is_request> {
         field.kind = FieldKind::via;
         break;
       default:
-        if (field.name.size() > 12 && equals_nocase(field.name.substr(0, 12), "x-forwarded-"))
+        if (begins_alike(field.name, "x-forwarded-"))
           field.kind = FieldKind::forwarded;
-        else if (field.name.size() > 7 && equals_nocase(field.name.substr(0, 7), "suture-"))
+        else if (begins_alike(field.name, "suture-"))
           field.kind = FieldKind::suture;
         else if (equals_nocase(field.name, "x-request-id"))
           field.kind = FieldKind::request_id;
@@ -99,27 +109,48 @@ class HeadParser final : public http::basic_parser<is_request> {
   const char* refused_ = nullptr;
 };
 
+using Error = std::optional<HeadError>;
+
 template <bool is_request>
-const char* split(std::string_view head, StartLine& start, std::vector<Field>& fields) {
+Error split(std::string_view head, StartLine& start, std::vector<Field>& fields) {
+  constexpr unsigned kStatus = is_request ? 400 : 502;
   fields.clear();
   // Beast takes a line that starts with white space as a fold of the line before, also where that line has no value.
   for (std::size_t at = head.find('\n'); at + 1 < head.size(); at = head.find('\n', at + 1))
-    if (head[at + 1] == ' ' || head[at + 1] == '\t') return "folded field";
+    if (head[at + 1] == ' ' || head[at + 1] == '\t') return HeadError{kStatus, "folded field"};
   HeadParser<is_request> parser(start, fields, head);
   beast::error_code ec;
   parser.put(boost::asio::const_buffer(head.data(), head.size()), ec);
-  if (parser.refused()) return parser.refused();
-  if (ec == http::error::bad_content_length || ec == http::error::multiple_content_length) return "bad content length";
-  if (ec == http::error::bad_transfer_encoding) return "content length beside transfer encoding";
-  if (ec == http::error::bad_version) return "bad version";
-  if (ec || !parser.is_header_done()) return "malformed head";
-  return nullptr;
+  if (parser.refused()) return HeadError{kStatus, parser.refused()};
+  if (ec == http::error::bad_content_length || ec == http::error::multiple_content_length)
+    return HeadError{kStatus, "bad content length", Refusal::framing};
+  if (ec == http::error::bad_transfer_encoding)
+    return HeadError{kStatus, "content length beside transfer encoding", Refusal::framing};
+  if (ec == http::error::bad_version) return HeadError{kStatus, "bad version"};
+  if (ec || !parser.is_header_done()) return HeadError{kStatus, "malformed head"};
+  return std::nullopt;
 }
 
 struct Framing {
-  bool has_length = false, has_coding = false, chunked = false, other_coding = false;
+  bool has_length = false, has_coding = false, chunked = false;
+  bool unsupported = false;  // chunked, and inside of that something that we do not take apart
   std::uint64_t length = 0;
 };
+
+// RFC 9112 section 6.1: chunked once and last, or nobody knows where the message ends. We know chunked alone.
+const char* read_coding(std::string_view list, Framing& framing) {
+  if (equals_nocase(list, "chunked")) {
+    framing.chunked = true;
+    return nullptr;
+  }
+  const auto comma = list.rfind(',');
+  if (comma == std::string_view::npos || !list_has(list.substr(comma + 1), "chunked"))
+    return "transfer coding without chunked at its end";
+  if (list_has(list.substr(0, comma), "chunked")) return "chunked twice";
+  if (list_has(list, "") || list_has(list, "identity")) return "bad transfer encoding";
+  framing.unsupported = true;
+  return nullptr;
+}
 
 // Digits only, once: no list, no sign, no second value even if it is the same.
 const char* read_framing(const std::vector<Field>& fields, Framing& framing) {
@@ -135,10 +166,7 @@ const char* read_framing(const std::vector<Field>& fields, Framing& framing) {
     } else if (field.kind == FieldKind::transfer_encoding) {
       if (framing.has_coding) return "more than one transfer encoding";
       framing.has_coding = true;
-      if (equals_nocase(field.value, "chunked"))
-        framing.chunked = true;
-      else
-        framing.other_coding = true;
+      if (const char* why = read_coding(field.value, framing)) return why;
     }
   }
   if (framing.has_length && framing.has_coding) return "content length beside transfer encoding";
@@ -177,33 +205,55 @@ bool has_field(const std::vector<Field>& fields, FieldKind kind) {
   return std::any_of(fields.begin(), fields.end(), [&](const Field& f) { return f.kind == kind; });
 }
 
-// uri-host [":" port] without what would let it be read in two ways.
-bool valid_authority(std::string_view authority) {
-  return std::all_of(authority.begin(), authority.end(), [](unsigned char c) {
-    return std::isalnum(c) ||
-           std::string_view("-._~%!$&'()*+,;=:[]").find(static_cast<char>(c)) != std::string_view::npos;
-  });
+// RFC 9110 section 7.8. Not what would turn the rest of the connection into requests that we do not see: another
+// version of HTTP (h2c, RFC 9113 section 3.1) or TLS (RFC 2817).
+bool may_upgrade(const std::vector<Field>& fields) {
+  bool asked = false;
+  for (const Field& field : fields) {
+    if (field.kind != FieldKind::upgrade) continue;
+    asked = true;
+    std::string_view list = field.value;
+    while (!list.empty()) {
+      const auto comma = std::min(list.find(','), list.size());
+      std::string_view protocol = list.substr(0, comma);
+      protocol.remove_prefix(std::min(protocol.find_first_not_of(" \t"), protocol.size()));
+      for (const char* other : {"h2", "http", "tls"})
+        if (begins_alike(protocol, other)) return false;
+      list.remove_prefix(std::min(comma + 1, list.size()));
+    }
+  }
+  return asked;
 }
 
-bool valid_target_bytes(std::string_view target) {
-  return std::all_of(target.begin(), target.end(), [](unsigned char c) { return c > ' ' && c != 0x7f && c != '#'; });
+// RFC 9110 section 9.1 allows any token; what is not in capitals some would take for another method (nginx refuses it).
+bool valid_method(std::string_view method) {
+  return method.size() <= 32 && std::all_of(method.begin(), method.end(),
+                                            [](char c) { return (c >= 'A' && c <= 'Z') || c == '-' || c == '_'; });
 }
 
-const char* read_target(const StartLine& start, RequestHead& out) {
-  std::string_view target = start.target;
-  if (target.empty() || !valid_target_bytes(target)) return "bad target";
-  out.target = target;
-  out.absolute = false;
-  if (target[0] == '/') return nullptr;
-  if (target == "*") return start.method == "OPTIONS" ? nullptr : "bad target";
-  if (target.size() < 8 || !equals_nocase(target.substr(0, 7), "http://")) return "bad target";
-  target.remove_prefix(7);
-  const auto end = std::min(target.find_first_of("/?"), target.size());
-  out.authority = target.substr(0, end);
-  if (out.authority.empty() || !valid_authority(out.authority)) return "bad target";
-  out.absolute = true;
-  out.target = target.substr(end);  // "" and "?query" get their "/" from the rewriter
-  return nullptr;
+// A version that is one, but not ours: told apart before Beast calls everything else malformed.
+bool other_version(std::string_view head) {
+  const std::string_view line = head.substr(0, head.find('\r'));
+  const auto space = line.rfind(' ');
+  if (space == std::string_view::npos) return false;
+  const std::string_view version = line.substr(space + 1);
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  return version.size() == 8 && version.starts_with("HTTP/") && digit(version[5]) && version[6] == '.' &&
+         digit(version[7]) && version != "HTTP/1.0" && version != "HTTP/1.1";
+}
+
+// Exactly one in HTTP/1.1, and what it says is what an absolute-form target says: RFC 9112 section 3.2.2 would take the
+// target's, somebody behind us perhaps the other.
+const char* read_host(RequestHead& out) {
+  unsigned hosts = 0;
+  for (const Field& field : out.fields) {
+    if (field.kind != FieldKind::host) continue;
+    if (++hosts > 1) return "more than one host";
+    if (!valid_authority(field.value)) return "bad host";
+    if (out.absolute && !same_authority(field.value, out.authority)) return "host contradicts the target";
+    if (!out.absolute) out.authority = field.value;
+  }
+  return hosts == 0 && out.minor >= 1 ? "no host" : nullptr;
 }
 
 bool sane_request_id(std::string_view id) {
@@ -212,11 +262,11 @@ bool sane_request_id(std::string_view id) {
   });
 }
 
-constexpr HeadError bad_request(const char* reason) {
-  return {400, reason};
+constexpr HeadError bad_request(const char* reason, Refusal kind) {
+  return {400, reason, kind};
 }
-constexpr HeadError bad_gateway(const char* reason) {
-  return {502, reason};
+constexpr HeadError bad_gateway(const char* reason, Refusal kind = Refusal::malformed) {
+  return {502, reason, kind};
 }
 
 }  // namespace
@@ -242,56 +292,57 @@ bool list_has(std::string_view list, std::string_view token) {
 
 std::optional<HeadError> parse_request_head(std::string_view head, RequestHead& out) {
   StartLine start;
-  if (const char* why = split<true>(head, start, out.fields)) return bad_request(why);
+  if (other_version(head)) return HeadError{505, "version not supported", Refusal::unsupported};
+  if (const auto error = split<true>(head, start, out.fields)) return error;
+  if (!valid_method(start.method)) return bad_request("bad method", Refusal::malformed);
   out.method = start.method;
   out.minor = start.version % 10;
-  if (start.version / 10 != 1 || out.minor > 1) return HeadError{505, "version not supported"};
-  if (start.method == "CONNECT") return HeadError{501, "method not supported"};
+  if (start.method == "CONNECT") return HeadError{501, "method not supported", Refusal::unsupported};
   out.authority = {};
-  if (const char* why = read_target(start, out)) return bad_request(why);
+  if (const char* why = read_target(start.method, start.target, out)) return bad_request(why, Refusal::target);
 
   Framing framing;
-  if (const char* why = read_framing(out.fields, framing)) return bad_request(why);
-  if (framing.other_coding) return HeadError{501, "transfer coding not supported"};
-  if (framing.has_coding && out.minor == 0) return bad_request("transfer encoding in HTTP/1.0");
+  if (const char* why = read_framing(out.fields, framing)) return bad_request(why, Refusal::framing);
+  if (framing.has_coding && out.minor == 0) return bad_request("transfer encoding in HTTP/1.0", Refusal::framing);
+  if (framing.unsupported) return HeadError{501, "transfer coding not supported", Refusal::unsupported};
   out.framing = framing.chunked                             ? BodyFraming::chunked
                 : framing.has_length && framing.length != 0 ? BodyFraming::length
                                                             : BodyFraming::none;
   out.length = framing.length;
+  // RFC 9110 section 9.3.8.
+  if (out.method == "TRACE" && out.framing != BodyFraming::none)
+    return bad_request("content in a TRACE", Refusal::framing);
 
-  unsigned hosts = 0;
+  if (const char* why = read_host(out)) return bad_request(why, Refusal::target);
   out.request_id = {};
-  for (const Field& field : out.fields) {
-    if (field.kind == FieldKind::host) {
-      ++hosts;
-      if (!valid_authority(field.value)) return bad_request("bad host");
-      if (!out.absolute) out.authority = field.value;
-    } else if (field.kind == FieldKind::request_id && out.request_id.empty() && sane_request_id(field.value)) {
+  for (const Field& field : out.fields)
+    if (field.kind == FieldKind::request_id && out.request_id.empty() && sane_request_id(field.value))
       out.request_id = field.value;
-    }
-  }
-  if (hosts > 1) return bad_request("more than one host");
-  if (hosts == 0 && out.minor >= 1) return bad_request("no host");
 
   const ConnectionOptions options = read_connection(out.fields);
   out.keep_alive = !options.close && (out.minor >= 1 || options.keep_alive);
-  out.upgrade = options.upgrade && out.minor >= 1 && has_field(out.fields, FieldKind::upgrade);
+  out.upgrade = options.upgrade && out.minor >= 1 && out.framing == BodyFraming::none && may_upgrade(out.fields);
   return std::nullopt;
 }
 
 std::optional<HeadError> parse_response_head(std::string_view head, std::string_view request_method,
                                              ResponseHead& out) {
   StartLine start;
-  if (const char* why = split<false>(head, start, out.fields)) return bad_gateway(why);
+  if (const auto error = split<false>(head, start, out.fields)) return error;
   out.status = start.status;
   out.reason = start.reason;
   out.minor = start.version % 10;
-  if (start.version / 10 != 1 || start.status < 100) return bad_gateway("bad status line");
+  if (start.status < 100) return bad_gateway("bad status line");
 
   Framing framing;
-  if (const char* why = read_framing(out.fields, framing)) return bad_gateway(why);
-  if (framing.other_coding) return bad_gateway("transfer coding not supported");
-  const bool no_body = request_method == "HEAD" || out.status < 200 || out.status == 204 || out.status == 304;
+  if (const char* why = read_framing(out.fields, framing)) return bad_gateway(why, Refusal::framing);
+  if (framing.unsupported) return bad_gateway("transfer coding not supported", Refusal::unsupported);
+  if (framing.has_coding && out.minor == 0) return bad_gateway("transfer encoding in HTTP/1.0", Refusal::framing);
+  // RFC 9110 section 8.6 and RFC 9112 section 6.1: neither goes with these. Many send a length of 0 all the same.
+  const bool never_content = out.status < 200 || out.status == 204;
+  if (never_content && (framing.has_coding || framing.length != 0))
+    return bad_gateway("content in a response that has none", Refusal::framing);
+  const bool no_body = request_method == "HEAD" || never_content || out.status == 304;
   out.framing = no_body               ? BodyFraming::none
                 : framing.chunked     ? BodyFraming::chunked
                 : !framing.has_length ? BodyFraming::until_close

@@ -43,6 +43,11 @@ void write_request_head(const RequestHead& head, const ForwardingFacts& facts, s
         break;
       case FieldKind::request_id:
         break;
+      case FieldKind::content_length:
+        out.append(field.name).append(": ");
+        append_number(out, head.length);  // without leading zeros
+        out.append("\r\n");
+        break;
       case FieldKind::host:
         append_field(out, field.name, host);
         host_written = true;
@@ -50,6 +55,7 @@ void write_request_head(const RequestHead& head, const ForwardingFacts& facts, s
       default:
         if (!facts.range.empty() && (equals_nocase(field.name, "range") || equals_nocase(field.name, "if-range")))
           break;
+        if (!facts.last_event_id.empty() && equals_nocase(field.name, "last-event-id")) break;
         if (!facts.websocket_key.empty() && equals_nocase(field.name, "sec-websocket-key"))
           append_field(out, field.name, facts.websocket_key);
         else
@@ -77,6 +83,7 @@ void write_request_head(const RequestHead& head, const ForwardingFacts& facts, s
     append_field(out, "Range", facts.range);
     append_field(out, "If-Range", facts.if_range);
   }
+  if (!facts.last_event_id.empty()) append_field(out, "Last-Event-ID", facts.last_event_id);
   out.append("\r\n");
 }
 
@@ -98,6 +105,10 @@ void write_response_head(const ResponseHead& head, const ResponsePlan& plan, std
         // Without Connection it is only an advertisement for this hop (426 keeps its meaning through the status).
         if (plan.switch_protocols || head.status == 426) append_field(out, field.name, field.value);
         break;
+      case FieldKind::content_length:
+        // RFC 9110 section 8.6: not in a 1xx or 204.
+        if (head.status >= 200 && head.status != 204) append_field(out, field.name, field.value);
+        break;
       default:
         if (!plan.websocket_extensions.empty() && equals_nocase(field.name, "sec-websocket-extensions")) {
           if (!extensions_written) append_field(out, field.name, plan.websocket_extensions);
@@ -115,6 +126,7 @@ void write_response_head(const ResponseHead& head, const ResponsePlan& plan, std
   else if (plan.say_keep_alive)
     out.append("Connection: keep-alive\r\n");
   append_field(out, "X-Served-By", node_name);
+  if (!plan.server_timing.empty()) append_field(out, "Server-Timing", plan.server_timing);
   out.append("\r\n");
 }
 
@@ -126,6 +138,8 @@ std::string_view status_text(unsigned status) {
       return "Request Timeout";
     case 413:
       return "Content Too Large";
+    case 414:
+      return "URI Too Long";
     case 431:
       return "Request Header Fields Too Large";
     case 501:
@@ -144,7 +158,7 @@ std::string_view status_text(unsigned status) {
 }
 
 void write_error_response(unsigned status, std::string_view reason, std::string_view node_name, std::string_view method,
-                          std::string& out) {
+                          std::string& out, std::string_view server_timing) {
   const std::string_view text = status_text(status);
   out.append("HTTP/1.1 ");
   append_number(out, status);
@@ -155,6 +169,7 @@ void write_error_response(unsigned status, std::string_view reason, std::string_
   append_number(out, body_bytes);
   out.append("\r\nConnection: close\r\n");
   append_field(out, "X-Served-By", node_name);
+  if (!server_timing.empty()) append_field(out, "Server-Timing", server_timing);
   out.append("\r\n");
   if (method == "HEAD") return;
   append_number(out, status);
@@ -165,11 +180,12 @@ void write_error_response(unsigned status, std::string_view reason, std::string_
   out.push_back('\n');
 }
 
-void write_try_again(std::string_view node_name, std::string& out) {
+void write_try_again(std::string_view node_name, std::string& out, std::string_view server_timing) {
   out.append("HTTP/1.1 503 ");
   out.append(status_text(503));
   out.append("\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n");
   append_field(out, "X-Served-By", node_name);
+  if (!server_timing.empty()) append_field(out, "Server-Timing", server_timing);
   out.append("\r\n");
 }
 

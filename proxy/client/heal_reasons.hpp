@@ -27,12 +27,15 @@
   /* the plan: a request that cannot be sent again */                                                     \
   X(no_head)                                                                                              \
   X(not_idempotent)                                                                                       \
+  X(replay_policy) /* its method would allow it, the route does not */                                    \
   X(request_body)                                                                                         \
   /* the plan: a response that cannot be asked for from its middle */                                     \
   X(response_method)                                                                                      \
   X(response_status)                                                                                      \
   X(response_framing)                                                                                     \
   X(no_etag)                                                                                              \
+  X(no_checkpoint) /* no mark lies beyond what the client may hold */                                     \
+  X(no_event_id)   /* an event stream without ids */                                                      \
   /* the plan: a WebSocket that no other application instance can take up */                              \
   X(websocket_frame)      /* inside a frame, or among frames, that the record does not have */            \
   X(websocket_fragmented) /* a message to the client is half delivered */                                 \
@@ -43,9 +46,9 @@
   X(resume_refused)  /* the application did not take it up */                                             \
   X(resume_mismatch) /* it did, on other terms or with a count that cannot be right */                    \
   /* the session */                                                                                       \
-  X(client_range)   /* the request asked for a range itself */                                            \
   X(range_refused)  /* the application did not answer 206 */                                              \
   X(range_mismatch) /* 206, but not the bytes that are missing */                                         \
+  X(other_response) /* asked for again, it is another: status, type, length, or its beginning */          \
   X(application)    /* it is not reachable, or answered nothing usable */                                 \
   X(no_listener)    /* none of ours has the session's VIP:port and mode */                                \
   X(not_watched)    /* the event loop did not take the descriptor */                                      \

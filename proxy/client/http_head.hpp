@@ -17,16 +17,26 @@
 
 namespace suture {
 
+// What is wrong with a message, roughly: the label under which its refusal is counted.
+enum class Refusal : std::uint8_t {
+  malformed,    // bytes, lines, names, values against the grammar
+  framing,      // where the message ends could be read in two ways: request smuggling
+  target,       // so could what it is for
+  unsupported,  // well-formed, and not for this proxy
+  too_large,
+};
+
 // A refusal: the status that the client is told, and why (counted and logged).
 struct HeadError {
   unsigned status = 0;
   const char* reason = "";
+  Refusal kind = Refusal::malformed;
 };
 
 // What a field means to a proxy.
 enum class FieldKind : std::uint8_t {
   end_to_end,
-  connection,         // Connection, Keep-Alive, Proxy-Connection, TE, and what Connection names: not passed on
+  connection,         // Connection, Keep-Alive, Proxy-Connection, TE, HTTP2-Settings, what Connection names: dropped
   transfer_encoding,  // decides the framing here; written anew
   content_length,
   host,
@@ -76,12 +86,16 @@ class HeadScanner {
   // `buffer`: everything since the head's first byte. Looks at what is new since the last call.
   Status scan(std::string_view buffer);
   std::size_t head_bytes() const { return head_bytes_; }  // complete: with the empty line
+  // The start line, with its CRLF; as much of it as has been seen while it is not complete.
+  std::size_t start_line_bytes() const { return start_line_bytes_ != 0 ? start_line_bytes_ : seen_; }
+  bool line_seen() const { return line_start_ != 0; }  // the first one, complete
   void reset() { *this = {}; }
 
  private:
   std::size_t seen_ = 0;        // bytes looked at
   std::size_t line_start_ = 0;  // of the line under way
   std::size_t head_bytes_ = 0;
+  std::size_t start_line_bytes_ = 0;
 };
 
 // `head` ends with its empty line. nullopt: fine.

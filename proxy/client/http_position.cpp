@@ -23,8 +23,11 @@ void HttpPosition::request_head(std::uint64_t in_end, const RequestHead& head,
     state_.request_head = std::move(bytes);
   else
     state_.request_head.reset();
+  state_.request_body.reset();
   state_.response_head_end = 0;
   state_.status = 0;
+  state_.journal.reset();
+  state_.body.reset();
 }
 
 void HttpPosition::request_complete(std::uint64_t in_end) {
@@ -56,11 +59,16 @@ void HttpPosition::response_head(std::uint64_t out, std::uint64_t head_bytes, un
 void HttpPosition::exchange_over(std::uint64_t out_acked) {
   if (state_.response_end > out_acked) {
     if (state_.answered.size() == HttpState::kAnsweredMax) state_.answered.erase(state_.answered.begin());
-    state_.answered.push_back(state_);
+    Exchange& answered = state_.answered.emplace_back(state_);
+    const std::uint64_t journaled = answered.journal ? answered.journal_start + answered.journal->size() : 0;
+    if (journaled >= answered.response_end) answered.body.reset();
   }
   state_.phase = HttpPhase::idle;
   state_.exchanges += 1;
   state_.request_head.reset();
+  state_.request_body.reset();
+  state_.journal.reset();
+  state_.body.reset();
   state_.pipelined = 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include <proxy/client/head_rewriter.hpp>
 #include <proxy/client/http_session.hpp>
+#include <proxy/client/response_identity.hpp>
 #include <suture/log.hpp>
 
 namespace suture {
@@ -14,7 +15,7 @@ bool HttpSession::pump_response() {
     if (!flush_client()) return false;
     if (!to_client_.empty()) {
       // It is the client that makes us wait: it may be as slow as an idle one.
-      deadline_in(std::max(timeouts.keep_alive_ms, timeouts.response_ms));
+      deadline_in(std::max(timeouts.keep_alive_ms, response_ms()));
       return true;
     }
     if (response_begun_ && response_body_.done()) return end_exchange();
@@ -34,7 +35,7 @@ bool HttpSession::pump_response() {
         if (!upstream_lost(got.error)) return false;
         break;
       case IoResult::Status::ok:
-        deadline_in(timeouts.response_ms);
+        deadline_in(response_ms());
         if (!take_response({worker_.scratch.data(), got.bytes})) return false;
         break;
     }
@@ -44,7 +45,7 @@ bool HttpSession::pump_response() {
 }
 
 bool HttpSession::take_response(std::string_view data) {
-  if (response_begun_) return send_response_body(data);
+  if (response_begun_) return send_response_body({}, data);
   std::string kept;
   if (!upstream_in_.empty()) {
     kept.swap(upstream_in_);
@@ -71,7 +72,7 @@ bool HttpSession::take_response(std::string_view data) {
       log::debug("upstream_response_refused", {{"reason", error->reason}});
       return bad_gateway(error->reason, worker_.upstream_metrics.error_malformed);
     }
-    if (range_from_ && (worker_.response.status >= 200 || worker_.response.status == 101)) return take_range(data);
+    if (resumed_ && (worker_.response.status >= 200 || worker_.response.status == 101)) return take_rest(data);
     if (worker_.response.status == 101) return switch_protocols(data);
     if (worker_.response.status < 200) {
       if (!relay_interim(head)) return false;
@@ -86,10 +87,12 @@ bool HttpSession::take_response(std::string_view data) {
 bool HttpSession::relay_interim(std::string_view) {
   const bool first = !interim_seen_;
   interim_seen_ = true;
-  if (old_client_ || range_from_) return true;
+  if (old_client_ || resumed_) return true;
   worker_.head_out.clear();
   write_response_head(worker_.response, {}, worker_.options.node_name, worker_.head_out);
   position().interim(record_.out_sent, worker_.head_out.size(), first);
+  writer_.head(record_.out_sent, worker_.head_out);
+  store_response();
   publish();
   return write_client(worker_.head_out);
 }
@@ -100,14 +103,13 @@ bool HttpSession::send_response_head(std::string_view rest) {
   upstream_reusable_ = response.keep_alive && !upstream_broken_;
   response_body_ = BodyReader(response.framing, response.length);
   BodyFraming framing = response.framing;
-  if (old_client_ && framing == BodyFraming::chunked) {
-    dechunk_ = true;
-    framing = BodyFraming::until_close;
-  }
+  if (old_client_ && framing == BodyFraming::chunked) framing = BodyFraming::until_close;
   // Whether the rest of the request will still be wanted nobody knows: such an exchange is the connection's last.
   if (framing == BodyFraming::until_close || !request_body_.done() || upstream_broken_) close_after_ = true;
 
   ResponsePlan plan;
+  const std::string timing = timing_of_heal();
+  plan.server_timing = timing;
   plan.close = close_after_;
   plan.say_keep_alive = old_client_ && !close_after_;
   // A response to HEAD keeps the coding that the one to GET would have.
@@ -121,41 +123,68 @@ bool HttpSession::send_response_head(std::string_view rest) {
   position().response_head(record_.out_sent, worker_.head_out.size(), response.status, framing, response.length,
                            response.strong_etag, !close_after_);
   worker_.metrics.requests[std::min<std::size_t>(response.status / 100, 5)].add();
-  publish();
+  writer_.head(record_.out_sent, worker_.head_out);
+  begin_response_body(framing);
+  return send_response_body(worker_.head_out, rest);
+}
 
-  std::string_view body;
-  if (dechunk_) {
-    worker_.payload.clear();
-    if (response_body_.feed(rest, &worker_.payload) < rest.size()) upstream_reusable_ = false;
-    body = worker_.payload;
+void HttpSession::begin_response_body(BodyFraming framing) {
+  const ResponseHead& response = worker_.response;
+  ResponseWriter::Body body;
+  body.framing = framing;
+  body.length = response.length;
+  body.fields = identity_of(response);
+  body.events = record_.http->method == "GET" && is_event_stream(response);
+  // What Range will do needs no marks; what may not be asked for twice has no use for them.
+  body.checkpoints =
+      route_->checkpoints && !body.events && !replay_refusal(*record_.http) && range_refusal(*record_.http);
+  writer_.body(record_.http->response_head_end, body);
+}
+
+// What of `data` belongs to the body goes to the client, behind `head`.
+bool HttpSession::send_response_body(std::string_view head, std::string_view data) {
+  const std::uint64_t out = record_.out_sent + head.size();
+  const bool to_chunks = record_.http->response_framing == BodyFraming::chunked;
+  std::string_view wire;
+  std::size_t used = 0;
+  if (!to_chunks && !resumed_ && response_body_.framing() != BodyFraming::chunked) {
+    used = response_body_.feed(data);
+    wire = data.substr(0, used);
+    writer_.content(out, wire);
   } else {
-    const std::size_t n = response_body_.feed(rest);
-    if (n < rest.size()) upstream_reusable_ = false;
-    body = rest.substr(0, n);
+    std::string& buffer = worker_.payload;
+    buffer.assign(ResponseWriter::kRoom, ' ');
+    used = response_body_.feed(data, &buffer);
+    if (resumed_) {
+      const auto content = match_rest(std::string_view(buffer).substr(ResponseWriter::kRoom), response_body_.done());
+      if (!content) return false;
+      buffer.replace(ResponseWriter::kRoom, std::string::npos, *content);
+    }
+    if (to_chunks) {
+      wire = writer_.chunk(out, buffer, response_body_.done() ? &response_body_.trailers() : nullptr);
+      if (response_body_.done() && writer_.short_of_framing()) return resume_fails(heal_reason::other_response), false;
+      if (response_body_.done()) position().response_ends(out + wire.size());
+    } else {
+      wire = std::string_view(buffer).substr(ResponseWriter::kRoom);
+      writer_.content(out, wire);
+    }
   }
-  if (!write_client(worker_.head_out, body)) return false;
+  if (used < data.size()) upstream_reusable_ = false;
+  if (writer_.due() || !head.empty()) {
+    store_response();
+    publish();
+  }
+  if (!head.empty() || !wire.empty())
+    if (!(prime_bytes_ != 0 ? prime(wire, response_body_.done()) : write_client(head, wire))) return false;
   if (response_body_.status() != BodyReader::Status::malformed) return true;
   worker_.upstream_metrics.error_malformed.add();
   reset_client(CloseCause::upstream_closed);
   return false;
 }
 
-bool HttpSession::send_response_body(std::string_view data) {
-  bool sent = true;
-  if (dechunk_) {
-    worker_.payload.clear();
-    if (response_body_.feed(data, &worker_.payload) < data.size()) upstream_reusable_ = false;
-    sent = worker_.payload.empty() || write_client(worker_.payload);
-  } else {
-    const std::size_t n = response_body_.feed(data);
-    if (n < data.size()) upstream_reusable_ = false;
-    sent = n == 0 || (prime_bytes_ != 0 ? prime(data.substr(0, n)) : write_client(data.substr(0, n)));
-  }
-  if (!sent) return false;
-  if (response_body_.status() != BodyReader::Status::malformed) return true;
-  worker_.upstream_metrics.error_malformed.add();
-  reset_client(CloseCause::upstream_closed);
-  return false;
+void HttpSession::store_response() {
+  if (record_.out_acked != record_.out_sent) refresh_acked();
+  writer_.store(*record_.http, record_.out_acked);
 }
 
 bool HttpSession::switch_protocols(std::string_view rest) {
@@ -168,6 +197,8 @@ bool HttpSession::switch_protocols(std::string_view rest) {
   plan.switch_protocols = true;
   const auto terms = websocket_terms();
   if (terms) plan.websocket_extensions = terms->extensions_changed;
+  const std::string timing = timing_of_heal();
+  plan.server_timing = timing;
   write_response_head(worker_.response, plan, worker_.options.node_name, worker_.head_out);
   position().response_head(record_.out_sent, worker_.head_out.size(), 101, BodyFraming::until_close, 0, {}, false);
   position().upgraded();
@@ -188,6 +219,11 @@ bool HttpSession::switch_protocols(std::string_view rest) {
 bool HttpSession::end_exchange() {
   position().response_ends(record_.out_sent);
   const bool request_complete = request_body_.done() && to_upstream_.empty();
+  if (!request_complete || close_after_)
+    log_exchange(request_complete ? CloseCause::response_complete : CloseCause::early_response);
+  else
+    log_exchange({});
+  exchange_healed_ = false;
   refresh_acked();
   position().exchange_over(record_.out_acked);
   if (!in_.empty() && !close_after_) next_request_waits();
@@ -197,7 +233,7 @@ bool HttpSession::end_exchange() {
   head_.reset();
   if (upstream_reusable_ && request_complete && !upstream_broken_) {
     upstream_->set_user(nullptr);
-    listener_.pool.give_back(std::move(upstream_));
+    pool().give_back(std::move(upstream_), upstream_owner());
   } else {
     drop_upstream();
   }
@@ -219,15 +255,17 @@ bool HttpSession::end_exchange() {
 // The application closed (error 0) or its connection failed.
 bool HttpSession::upstream_lost(int error) {
   if (!response_begun_) {
-    const bool repeatable = (idempotent_ || !any_passed_) && !body_passed_;
+    const bool repeatable = (record_.http->replayable || !any_passed_) && !body_passed_;
     if (upstream_->reused() && repeatable && !retried_ && upstream_in_.empty() && !interim_seen_) return retry();
     if (error == 0) return bad_gateway("the application closed the connection", worker_.upstream_metrics.error_closed);
     return bad_gateway("the connection to the application failed", worker_.upstream_metrics.of_errno(error));
   }
   if (error == 0 && response_body_.finish_at_eof() == BodyReader::Status::done) {
     upstream_reusable_ = false;
-    return true;
+    // The client is told by framing what the application told by closing.
+    return (record_.http->response_framing != BodyFraming::chunked && !resumed_) || send_response_body({}, {});
   }
+  if (resumed_) return resume_fails(heal_reason::application), false;
   (error == 0 ? worker_.upstream_metrics.error_closed : worker_.upstream_metrics.of_errno(error)).add();
   // A short body shows where its length was announced; where the end of the connection is the end of the body, only a
   // reset tells.

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include <proxy/client/http_session.hpp>
+#include <proxy/client/known_bytes.hpp>
 #include <proxy/client/priming.hpp>
+#include <proxy/client/response_identity.hpp>
 #include <suture/limits.hpp>
 #include <suture/log.hpp>
 
@@ -12,82 +14,214 @@ namespace suture {
 void HttpSession::resume(const Resumption& to) {
   s_rule_until_ = to.client_sent;
   record_.http->pipelined = 0;
+  exchange_healed_ = to.rung != ResumeRung::idle && to.rung != ResumeRung::journal;
+  if (exchange_healed_) note_request_begins();
+  if (to.sack_edge > to.cursor) {
+    prime_bytes_ = to.sack_edge - to.cursor;
+    if (prime_bytes_ > limits::primed_bytes_max) return resume_fails(heal_reason::sack_above);
+  }
+  std::string known;
+  known_behind(*record_.http, to.cursor, [&](std::string_view bytes) { known.append(bytes); });
+  known.resize(std::min<std::uint64_t>(known.size(), to.journal));
   switch (to.rung) {
     case ResumeRung::idle:
-      return resume_idle(to);
+    case ResumeRung::journal:
+      return resume_idle(to, known);
     case ResumeRung::replay:
     case ResumeRung::range:
-      return resume_exchange(to);
+    case ResumeRung::refetch:
+    case ResumeRung::events:
+      return resume_exchange(to, known);
     case ResumeRung::reattach:
     case ResumeRung::close:
       return resume_websocket(to);
     default:
-      record_.http->answered.clear();
-      return try_again(CloseCause::refused_heal);
+      if (record_.http->request_head) note_request_line(*record_.http->request_head);
+      std::erase_if(record_.http->answered, [&](const Exchange& e) { return e.response_end > to.cursor + to.journal; });
+      if (write_known(known)) try_again(CloseCause::refused_heal);
   }
 }
 
-void HttpSession::resume_idle(const Resumption& to) {
+// Of the former owner's own bytes. They are in the record already, and stay there until the client has them.
+bool HttpSession::write_known(std::string_view bytes) {
+  return bytes.empty() || (prime_bytes_ != 0 ? prime(bytes, false) : write_client(bytes));
+}
+
+void HttpSession::resume_idle(const Resumption& to, std::string_view known) {
   HttpState& http = *record_.http;
-  http.answered.clear();
-  if (http.phase != HttpPhase::idle) position().exchange_over(to.cursor);
+  in_ = input_behind(record_, http.answered.size()).value_or("");
+  if (under_way(http)) position().exchange_over(to.cursor);
+  http.phase = HttpPhase::idle;
   // The client has the former owner's FIN as well: it takes a place in the stream, but is no byte.
   record_.out_closed = to.cursor > http.response_end;
   if (record_.out_closed) record_.out_sent = record_.out_acked = http.response_end;
+  if (!in_.empty()) next_request_waits();
+  position().acknowledged(to.cursor);
   publish();
+  if (!write_known(known)) return;
   report_heal();
   if (to.close_after) return finish(CloseCause::response_complete);
   deadline_in(worker_.options.timeouts.keep_alive_ms);
+  if (!in_.empty()) on_ready();
 }
 
-// Replay: the client has nothing of the response. Range: it has the head and (cursor - response_head_end) body bytes.
-void HttpSession::resume_exchange(const Resumption& to) {
+// Replay: behind `known` the client has nothing of the response. Range, refetch, events: it has the head, and of the
+// body what lies before.
+void HttpSession::resume_exchange(const Resumption& to, std::string_view known) {
   HttpState& http = *record_.http;
-  const bool range = to.rung == ResumeRung::range;
+  const bool begun = to.rung != ResumeRung::replay;
+  const std::uint64_t at = to.cursor + to.journal;
+  // What else the client has sent is gone through as if it came now. (A body under way goes on with this exchange.)
+  const bool body_arrives = to.exchange == http.answered.size() && http.phase == HttpPhase::body;
+  if (!to.close_after && !body_arrives) in_ = input_behind(record_, to.exchange).value_or("");
   if (to.exchange < http.answered.size()) {
     const Exchange chosen = http.answered[to.exchange];
     static_cast<Exchange&>(http) = chosen;
+    http.answered.resize(to.exchange);
   }
-  http.answered.clear();
-  http.phase = range ? HttpPhase::response : HttpPhase::waiting;
-  if (!range) {
-    http.response_start = http.response_end = to.cursor;
+  position().acknowledged(to.cursor);
+  if (!begun) {
+    http.phase = body_arrives ? HttpPhase::body : HttpPhase::waiting;
+    http.response_start = http.response_end = at;
     http.response_head_end = 0;
     http.status = 0;
+    http.body.reset();
+  } else {
+    http.phase = HttpPhase::response;
+    if (http.response_framing != BodyFraming::length) http.response_end = 0;  // the new one's may be another
   }
-  publish();
-
+  if (!in_.empty()) note_pending(in_);
   head_ = http.request_head;
   if (!head_ || parse_request_head(*head_, worker_.request)) {
-    heal_becomes(range ? ResumeRung::reset : ResumeRung::refuse, heal_reason::no_head);
-    return range ? reset_client(CloseCause::reset_heal) : try_again(CloseCause::refused_heal);
+    publish();
+    heal_becomes(begun ? ResumeRung::reset : ResumeRung::refuse, heal_reason::no_head);
+    return begun ? reset_client(CloseCause::reset_heal) : try_again(CloseCause::refused_heal);
   }
-  const auto& fields = worker_.request.fields;
-  if (range && std::any_of(fields.begin(), fields.end(), [](const Field& f) { return equals_nocase(f.name, "range"); }))
-    return range_fails(heal_reason::client_range);
+  note_request_line(*head_);
+  note_request(worker_.request);
+  route_ = &listener_.routes.find(worker_.request.authority, worker_.request.target);
+  if (!may_replay(route_->replay, worker_.request)) {
+    publish();
+    return policy_fails(begun);
+  }
   begin_exchange(worker_.request);
-  if (to.close_after || !http.keep_alive) close_after_ = true;
-  if (range) {
-    range_from_ = to.cursor - http.response_head_end;
-    const std::uint64_t end = std::min(to.sack_edge, http.response_head_end + http.response_length);
-    prime_bytes_ = end > to.cursor ? end - to.cursor : 0;
-    if (prime_bytes_ > limits::primed_bytes_max) return range_fails(heal_reason::sack_above);
-  } else {
-    repeat_ = true;
-  }
-  ask_application();
+  if (to.close_after || (begun && !http.keep_alive)) close_after_ = true;
+  std::size_t used = 0;
+  const std::string body(http.request_body ? feed_body(*http.request_body, used) : std::string_view());
+  if (begun ? !resume_response(to.rung, at) : !resume_request()) return;
+  publish();
+  if (!write_known(known)) return;
+  ask_application(body);
 }
 
-// worker_.request, which has no body.
-void HttpSession::ask_application() {
+// Interim responses that the client may not have yet stay in the journal.
+bool HttpSession::resume_request() {
+  repeat_ = true;
+  if (const auto& interim = record_.http->journal) writer_.head(record_.http->journal_start, *interim);
+  return true;
+}
+
+// False: over.
+bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
+  const HttpState& http = *record_.http;
+  repeat_ = rung != ResumeRung::range;
+  if (rung == ResumeRung::events) {
+    writer_.resume_events(http, route_->journal_bytes_max);
+    resumed_ = Resumed{rung, at, {}, http.body->partial_event, {}};
+    return true;
+  }
+  if (rung == ResumeRung::range) {
+    writer_.resume_journal(http, route_->journal_bytes_max, at);
+    range_from_ = at - http.response_head_end;
+    resumed_ = Resumed{rung, at, {}, {}, {}};
+    return true;
+  }
+  std::uint64_t content = at - http.response_head_end;
+  if (http.response_framing == BodyFraming::chunked) {
+    const auto place = place_of(*http.body, at);
+    if (!place) return resume_fails(heal_reason::response_unknown), false;
+    content = place->content;
+  }
+  const BodyMark nothing{at, 0, ContentDigest().value()};
+  const BodyMark* mark = mark_beyond(*http.body, std::max(at, record_.out_sent + prime_bytes_), content);
+  if (!mark && content == 0 && prime_bytes_ == 0) mark = &nothing;
+  if (!mark || mark->content - content > limits::primed_bytes_max)
+    return resume_fails(heal_reason::no_checkpoint), false;
+  resumed_ = Resumed{rung, at, ContentMatcher(*mark, content), {}, {}};
+  return true;
+}
+
+// The former owner's route allowed it, or there were no such rung; ours does not.
+void HttpSession::policy_fails(bool begun) {
+  const char* reason = policy_refusal(worker_.request.method);
+  if (begun) return resume_fails(reason);
+  heal_becomes(ResumeRung::refuse, reason);
+  try_again(CloseCause::refused_heal);
+}
+
+// worker_.request, and as much of its body as is known.
+void HttpSession::ask_application(std::string_view body) {
   write_upstream_head();
-  upstream_ = listener_.pool.take_idle(*this);
+  choose_upstream(*route_);
+  if (request_body_.done() && body.empty()) upstream_ = pool().take_idle(*this, upstream_owner());
   if (!upstream_) {
     to_upstream_.append(worker_.head_out);
+    to_upstream_.append(body);
     return connect_upstream();
   }
-  deadline_in(worker_.options.timeouts.response_ms);
+  deadline_in(response_ms());
   pass_on(worker_.head_out);
+}
+
+// The final head of the answer to a request that was repeated for the rest of its response. `rest`: what came behind
+// it.
+bool HttpSession::take_rest(std::string_view rest) {
+  if (resumed_->rung == ResumeRung::range) return take_range(rest);
+  const HttpState& http = *record_.http;
+  const ResponseHead& response = worker_.response;
+  const bool same = response.status == http.status && identity_of(response) == http.body->fields;
+  const bool as_long = http.response_framing != BodyFraming::length ||
+                       (response.framing == BodyFraming::length && response.length == http.response_length);
+  const bool has_body = response.framing != BodyFraming::none;
+  if (!same || !as_long || !has_body) return resume_fails(heal_reason::other_response), false;
+  response_begun_ = true;
+  upstream_reusable_ = response.keep_alive && !upstream_broken_;
+  response_body_ = BodyReader(response.framing, response.length);
+  if (response.framing == BodyFraming::until_close && http.response_framing != BodyFraming::chunked)
+    close_after_ = true;
+  return rest.empty() || send_response_body({}, rest);
+}
+
+// The content of a repeated response: what the client has is compared and taken away, and the rest goes on in the
+// framing that it knows. nullopt: ended.
+std::optional<std::string> HttpSession::match_rest(std::string_view content, bool last) {
+  Resumed& resumed = *resumed_;
+  if (resumed.rung == ResumeRung::events) {
+    // A stream begins with a BOM, perhaps; the middle of one does not.
+    resumed.begun.append(content);
+    constexpr std::string_view kBom = "\xef\xbb\xbf";
+    const bool bom = resumed.begun.substr(0, 3) == kBom;
+    const std::string_view stream = std::string_view(resumed.begun).substr(bom ? 3 : 0);
+    const std::size_t n = std::min(stream.size(), resumed.partial.size());
+    if (stream.substr(0, n) != resumed.partial.substr(0, n))
+      return resume_fails(heal_reason::other_response), std::nullopt;
+    if (n < resumed.partial.size()) {
+      if (last) return resume_fails(heal_reason::other_response), std::nullopt;
+      return std::string();
+    }
+    std::string out(stream.substr(n));
+    resumed_.reset();
+    return out;
+  }
+  const auto status = resumed.matcher->feed(content);
+  if (status == ContentMatcher::Status::mismatch || (status == ContentMatcher::Status::more && last))
+    return resume_fails(heal_reason::other_response), std::nullopt;
+  if (status == ContentMatcher::Status::more) return std::string();
+  writer_.resume_body(*record_.http, route_->journal_bytes_max, resumed.at, resumed.matcher->verified(),
+                      resumed.matcher->digest());
+  std::string out = resumed.matcher->take();
+  resumed_.reset();
+  return out;
 }
 
 // The answer to Range with If-Range (RFC 9110 sections 13.1.5, 14.4 and 15.3.7) is the missing bytes of the very
@@ -95,7 +229,7 @@ void HttpSession::ask_application() {
 bool HttpSession::take_range(std::string_view rest) {
   const ResponseHead& response = worker_.response;
   const std::uint64_t from = *range_from_, total = record_.http->response_length;
-  if (response.status != 206) return range_fails(heal_reason::range_refused), false;
+  if (response.status != 206) return resume_fails(heal_reason::range_refused), false;
   const std::string wanted =
       "bytes " + std::to_string(from) + '-' + std::to_string(total - 1) + '/' + std::to_string(total);
   unsigned ranges = 0, matching = 0, etags = 0;
@@ -108,20 +242,21 @@ bool HttpSession::take_range(std::string_view rest) {
   const bool same = etags == 1 && response.strong_etag == record_.http->etag;
   const bool exact =
       ranges == 1 && matching == 1 && response.framing == BodyFraming::length && response.length == total - from;
-  if (!same || !exact) return range_fails(heal_reason::range_mismatch), false;
+  if (!same || !exact) return resume_fails(heal_reason::range_mismatch), false;
   response_begun_ = true;
   upstream_reusable_ = response.keep_alive && !upstream_broken_;
   response_body_ = BodyReader(BodyFraming::length, total - from);
-  return rest.empty() || send_response_body(rest);
+  resumed_.reset();
+  return rest.empty() || send_response_body({}, rest);
 }
 
 // The beginning of the rest, up to where the client holds bytes already: all of it at once, as sent.
-bool HttpSession::prime(std::string_view data) {
+bool HttpSession::prime(std::string_view data, bool last) {
   prime_.append(data);
-  if (prime_.size() < prime_bytes_ && !response_body_.done()) return true;
+  if (prime_.size() < prime_bytes_ && !last) return true;
   record_.out_sent += prime_.size();
   publish();
-  if (!priming::put_sent(client_.fd(), prime_)) return range_fails(heal_reason::sack_above), false;
+  if (!priming::put_sent(client_.fd(), prime_)) return resume_fails(heal_reason::sack_above), false;
   worker_.metrics.bytes_out.add(prime_.size());
   prime_bytes_ = 0;
   std::string().swap(prime_);
@@ -130,7 +265,7 @@ bool HttpSession::prime(std::string_view data) {
 }
 
 // The client is in the middle of a body: nothing of our own making fits there.
-void HttpSession::range_fails(const char* reason) {
+void HttpSession::resume_fails(const char* reason) {
   heal_becomes(ResumeRung::reset, reason);
   log::debug("range_failed", {{"flow", to_string(record_.facts.key)}, {"reason", reason}});
   reset_client(CloseCause::reset_heal);

@@ -5,7 +5,9 @@
 #include <cerrno>
 
 #include <sys/epoll.h>
+#include <proxy/client/chunk_layout.hpp>
 #include <proxy/client/head_rewriter.hpp>
+#include <suture/limits.hpp>
 #include <suture/log.hpp>
 
 namespace suture {
@@ -15,19 +17,18 @@ namespace {
 constexpr std::size_t kPipelineBytesMax = 16 * 1024;
 constexpr std::size_t kEnded = static_cast<std::size_t>(-1);
 
-// splitmix64 (Steele, Lea, Flood): unique, not secret.
-std::uint64_t next_random(std::uint64_t& state) {
-  std::uint64_t z = (state += 0x9e3779b97f4a7c15ULL);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-  return z ^ (z >> 31);
-}
-
-std::array<char, 32> make_request_id(std::uint64_t& state) {
+// Unique, not secret; an heir that repeats the request makes the same.
+std::array<char, 32> request_id_of(const SessionRecord& record) {
+  const ConnFacts& facts = record.facts;
+  const std::array<std::uint64_t, 3> place{facts.iss, facts.irs, record.http->request_start};
+  ContentDigest digest;
+  digest.update({reinterpret_cast<const char*>(&facts.key), sizeof facts.key});
+  digest.update({reinterpret_cast<const char*>(place.data()), sizeof place});
   std::array<char, 32> id;
-  for (std::size_t half = 0; half < 2; ++half) {
-    std::uint64_t bits = next_random(state);
-    for (std::size_t i = 0; i < 16; ++i, bits >>= 4) id[half * 16 + i] = "0123456789abcdef"[bits & 15];
+  std::size_t at = 0;
+  for (const std::uint8_t byte : digest.value()) {
+    id[at++] = "0123456789abcdef"[byte >> 4];
+    id[at++] = "0123456789abcdef"[byte & 15];
   }
   return id;
 }
@@ -41,7 +42,9 @@ std::uint32_t count_heads(std::string_view waiting) {
 }  // namespace
 
 HttpSession::HttpSession(WorkerContext& worker, ListenerContext& listener, StreamSocket client, const ConnFacts& facts)
-    : Session(worker, listener, std::move(client), facts, SessionMode::http) {
+    : Session(worker, listener, std::move(client), facts, SessionMode::http),
+      writer_(worker.journals),
+      route_(&listener.listener.default_route()) {
   record_.http.emplace();
 }
 
@@ -58,7 +61,9 @@ void HttpSession::on_ready() {
   in_step_ = true;
   for (;;) {
     const std::uint64_t exchanges = record_.http->exchanges;
-    if (!flush_client() || !pump_request() || ended() || !pump_response() || ended()) break;
+    if (!flush_client() || !pump_request() || ended()) break;
+    note_waiting();
+    if (!pump_response() || ended()) break;
     if (upgraded_) {
       relay();
       break;
@@ -79,7 +84,10 @@ bool HttpSession::pump_request() {
       if (!consume_buffered()) return false;
       if (in_.size() != before) continue;
     }
-    if (wanted && blocked) return true;
+    if (wanted && blocked) {
+      pace_.held_up();
+      return true;
+    }
     if (record_.in_closed) return input_closed();
     if (!wanted && in_.size() >= kPipelineBytesMax) return true;
     if (!client_.readable()) return true;
@@ -103,10 +111,35 @@ bool HttpSession::pump_request() {
   }
 }
 
-// Bytes of the next request are in in_: no heir will get them from the client again.
+// Bytes of the next request are in in_.
 void HttpSession::next_request_waits() {
   position().request_begins(record_.in_known - in_.size());
   record_.http->pipelined = count_heads(in_);
+  note_pending(in_);
+}
+
+// What was read and is nobody's yet: no heir will get it from the client again.
+void HttpSession::note_pending(std::string_view bytes) {
+  const bool kept = !bytes.empty() && bytes.size() <= limits::recorded_bytes_max;
+  record_.http->pending = kept ? std::make_shared<const std::string>(bytes) : nullptr;
+}
+
+void HttpSession::note_waiting() {
+  if (upgraded_ || in_.size() == (record_.http->pending ? record_.http->pending->size() : 0)) return;
+  if (in_.size() > limits::recorded_bytes_max && !record_.http->pending) return;
+  note_pending(in_);
+  publish();
+}
+
+// Only of requests that an heir may repeat: of others it will not be wanted.
+void HttpSession::note_request_body(std::string_view bytes) {
+  if (!record_body_) return;
+  auto& body = record_.http->request_body;
+  record_body_ = (body ? body->size() : 0) + bytes.size() <= limits::recorded_bytes_max;
+  if (!record_body_) return body.reset();
+  std::string longer = body ? *body : std::string();
+  longer.append(bytes);
+  body = std::make_shared<const std::string>(std::move(longer));
 }
 
 bool HttpSession::consume_buffered() {
@@ -134,19 +167,25 @@ std::size_t HttpSession::consume_head(std::string_view data) {
   if (rest.empty() || (!head_begun_ && used == 0 && rest == "\r")) return used;
   if (!head_begun_) {
     head_begun_ = true;
+    note_request_begins();
     position().request_begins(record_.in_known - rest.size());
     deadline_in(worker_.options.timeouts.request_head_ms);
   }
   const auto scanned = request_scanner_.scan(rest);
-  const std::size_t limit = listener_.listener.limits.request_head_bytes_max;
+  if (scanned != HeadScanner::Status::need_more || request_scanner_.line_seen()) note_request_line(rest);
+  const config::Limits& limits = listener_.listener.limits;
+  const std::size_t limit = limits.request_head_bytes_max;
   if (scanned == HeadScanner::Status::malformed) {
     refuse_head({400, "malformed head"});
     return kEnded;
   }
   const bool complete = scanned == HeadScanner::Status::complete;
+  if (request_scanner_.start_line_bytes() > std::min<std::size_t>(limits.request_line_bytes_max, limit)) {
+    refuse_head({414, "request line too long", Refusal::too_large});
+    return kEnded;
+  }
   if (complete ? request_scanner_.head_bytes() > limit : rest.size() > limit) {
-    worker_.metrics.rejected_head_too_large.add();
-    refuse(431, "request head too large", CloseCause::request_refused);
+    refuse_head({431, "request head too large", Refusal::too_large});
     return kEnded;
   }
   if (!complete) return used;
@@ -163,12 +202,19 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
     refuse_head(*error);
     return false;
   }
+  note_request(request);
+  if (request.fields.size() > listener_.listener.limits.request_fields_max) {
+    refuse_head({431, "too many header fields", Refusal::too_large});
+    return false;
+  }
   head_ = std::make_shared<const std::string>(head);
   const std::uint64_t head_end = record_.in_known - rest.size();
   position().request_head(head_end, request, head_);
+  route_ = &listener_.routes.find(request.authority, request.target);
+  record_.http->replayable = may_replay(route_->replay, request);
   // PROTOCOL.md, the S rule: a former owner may have read this request, and the application may have acted on it.
   const bool may_have_run = head_end <= s_rule_until_;
-  if (may_have_run && !is_idempotent(request.method)) {
+  if (may_have_run && !record_.http->replayable) {
     worker_.metrics.s_rule_refusals.add();
     log::info("s_rule_refusal", {{"flow", to_string(record_.facts.key)}, {"method", request.method}});
     try_again(CloseCause::refused_heal);
@@ -179,58 +225,108 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
   repeat_ = may_have_run;
   // The request shows that the client has the response before it.
   if (!record_.http->answered.empty()) refresh_acked();
+  std::string_view passed;
+  if (!take_request_body(rest, body_bytes, passed)) return false;
+  note_pending(rest.substr(body_bytes));
   publish();
 
   write_upstream_head();
-  // A kept connection may be closing at this very moment. What could not be sent a second time then (RFC 9110 section
-  // 9.2.2; a body is not kept) goes on a fresh one.
-  if (idempotent_ && request.framing == BodyFraming::none) upstream_ = listener_.pool.take_idle(*this);
+  // A kept connection may be closing at this very moment. What could not be sent a second time then (by the route's
+  // replay policy; a body is not kept) goes on a fresh one.
+  choose_upstream(*route_);
+  if (record_.http->replayable && request.framing == BodyFraming::none)
+    upstream_ = pool().take_idle(*this, upstream_owner());
   if (!upstream_) {
     to_upstream_.append(worker_.head_out);
+    to_upstream_.append(passed);
     connect_upstream();
     return !ended();
   }
   wait_for_upstream();
   // Head and the body's beginning in one segment train. head_out is not touched before it is written.
-  if (rest.empty() || request_body_.done()) return pass_on(worker_.head_out);
-  const std::size_t n = request_body_.feed(rest);
+  return pass_on(worker_.head_out, passed);
+}
+
+// `data`: what was read behind the request's head, or behind what of its body came before. `passed`: what the
+// application gets for it, until the next call. False: refused.
+bool HttpSession::take_request_body(std::string_view data, std::size_t& used, std::string_view& passed) {
+  passed = feed_body(data, used);
   if (request_body_.status() == BodyReader::Status::malformed) {
-    refuse_head({400, "malformed chunk"});
+    refuse_head({400, "malformed chunk", Refusal::framing});
     return false;
   }
-  body_bytes = n;
   if (body_too_large(request_body_.content_bytes())) return false;
+  if (used == 0) return true;
+  // Once it has its answer, at what pace the two go on talking is the application's affair.
+  if (!pace_.took(worker_.loop.now(), used) && !request_body_.done() && !response_begun_) {
+    worker_.metrics.rejected_body_timeout.add();
+    refuse(408, "request body too slow", CloseCause::request_timeout);
+    return false;
+  }
   body_passed_ = true;
-  if (request_body_.done()) position().request_complete(head_end + n);
-  return pass_on(worker_.head_out, rest.substr(0, n));
+  note_request_body(data.substr(0, used));
+  if (request_body_.done()) {
+    position().request_complete(record_.in_known - (data.size() - used));
+    worker_.metrics.trailers_dropped.add(request_body_.trailers_dropped());
+  }
+  return true;
+}
+
+// The body's next bytes as the application gets them: as they are, or in our own chunks, without extensions and without
+// trailers that may not stand there.
+std::string_view HttpSession::feed_body(std::string_view data, std::size_t& used) {
+  if (request_body_.framing() != BodyFraming::chunked) {
+    used = request_body_.feed(data);
+    return data.substr(0, used);
+  }
+  worker_.payload.clear();
+  worker_.framed.clear();
+  const bool was_done = request_body_.done();
+  used = request_body_.feed(data, &worker_.payload);
+  if (!worker_.payload.empty()) {
+    worker_.framed = size_line(static_cast<std::uint32_t>(worker_.payload.size()));
+    worker_.framed.append(worker_.payload).append("\r\n");
+  }
+  if (request_body_.done() && !was_done) worker_.framed.append("0\r\n").append(request_body_.trailers()).append("\r\n");
+  return worker_.framed;
 }
 
 void HttpSession::begin_exchange(const RequestHead& request) {
   exchange_ = true;
   head_begun_ = false;
-  idempotent_ = is_idempotent(request.method);
   old_client_ = request.minor == 0;
   upgrade_asked_ = request.upgrade;
-  close_after_ = !request.keep_alive;
-  body_passed_ = any_passed_ = retried_ = upstream_broken_ = interim_seen_ = response_begun_ = dechunk_ = false;
+  const std::uint32_t requests_max = listener_.listener.limits.requests_per_connection_max;
+  close_after_ = !request.keep_alive || (requests_max != 0 && record_.http->exchanges + 1 >= requests_max);
+  body_passed_ = any_passed_ = retried_ = upstream_broken_ = interim_seen_ = response_begun_ = false;
   repeat_ = false;
   websocket_session_.clear();
   range_from_.reset();
+  resumed_.reset();
   request_body_ = BodyReader(request.framing, request.length);
+  record_body_ = record_.http->replayable &&
+                 (request.framing == BodyFraming::chunked ||
+                  (request.framing == BodyFraming::length && request.length <= limits::recorded_bytes_max));
+  writer_.begin(route_->journal_bytes_max);
+  pace_.begin(Millis(worker_.options.timeouts.request_body_ms), listener_.listener.limits.request_body_rate_min);
   response_body_ = {};
   response_scanner_.reset();
 }
 
 // From worker_.request to worker_.head_out.
 void HttpSession::write_upstream_head() {
-  const auto client = client_of(record_.facts.key).address().to_string();
+  const auto client = original_client().address().to_string();
   std::string local_host;
   if (worker_.request.minor == 0) {
     const auto vip = vip_of(record_.facts.key);
     local_host = vip.address().is_v6() ? '[' + vip.address().to_string() + ']' : vip.address().to_string();
     if (vip.port() != 80) local_host += ':' + std::to_string(vip.port());
   }
-  const auto id = make_request_id(worker_.random_state);
+  const auto id = request_id_of(record_);
+  if (access_) {
+    access_->request_id = worker_.request.request_id;
+    if (access_->request_id.empty()) access_->request_id.assign(id.data(), id.size());
+  }
   worker_.head_out.clear();
   ForwardingFacts facts{client, local_host, worker_.options.node_name, {id.data(), id.size()}};
   facts.replay = repeat_;
@@ -241,22 +337,20 @@ void HttpSession::write_upstream_head() {
     facts.if_range = record_.http->etag;
   }
   add_websocket_facts(facts);
+  if (resumed_ && resumed_->rung == ResumeRung::events) facts.last_event_id = record_.http->body->last_event_id;
   write_request_head(worker_.request, facts, worker_.head_out);
 }
 
 bool HttpSession::feed_request_body(std::string_view data, std::size_t& used) {
-  const std::size_t n = request_body_.feed(data);
-  if (request_body_.status() == BodyReader::Status::malformed) {
-    refuse_head({400, "malformed chunk"});
-    return false;
+  std::string_view passed;
+  if (!take_request_body(data, used, passed)) return false;
+  if (used == 0) return true;
+  if (record_body_) {
+    note_pending(data.substr(used));
+    publish();
   }
-  if (body_too_large(request_body_.content_bytes())) return false;
-  used = n;
-  if (n == 0) return true;
-  body_passed_ = true;
-  if (request_body_.done()) position().request_complete(record_.in_known - (data.size() - n));
   wait_for_upstream();
-  return pass_on(data.substr(0, n));
+  return passed.empty() || pass_on(passed);
 }
 
 // To the application. What it does not take any more is dropped: its answer, or its absence, decides.
@@ -290,8 +384,7 @@ bool HttpSession::note_passed(const IoResult& sent) {
 
 // Whose turn it is: the application's, or the client's whose body is not complete.
 void HttpSession::wait_for_upstream() {
-  deadline_in(request_body_.done() || response_begun_ ? worker_.options.timeouts.response_ms
-                                                      : worker_.options.timeouts.request_body_ms);
+  deadline_in(request_body_.done() || response_begun_ ? response_ms() : request_body_ms());
 }
 
 // The client has half-closed: it still gets the response to what it has sent completely.
@@ -303,7 +396,7 @@ bool HttpSession::input_closed() {
 }
 
 void HttpSession::refuse_head(const HeadError& error) {
-  (error.status == 501 ? worker_.metrics.rejected_unsupported : worker_.metrics.rejected_malformed).add();
+  worker_.metrics.rejected(error.kind).add();
   log::debug("request_refused",
              {{"flow", to_string(record_.facts.key)}, {"status", error.status}, {"reason", error.reason}});
   refuse(error.status, error.reason, CloseCause::request_refused);
@@ -319,12 +412,13 @@ bool HttpSession::body_too_large(std::uint64_t bytes) {
 
 void HttpSession::refuse(unsigned status, std::string_view reason, CloseCause cause) {
   // Too late for an answer: the client must see that what it has is not complete.
-  if (range_from_ && !response_begun_) return range_fails(heal_reason::range_refused);
+  if (resumed_)
+    return resume_fails(resumed_->rung == ResumeRung::range ? heal_reason::range_refused : heal_reason::application);
   if (response_begun_) return reset_client(cause);
   heal_becomes(ResumeRung::refuse, heal_reason::application);
   worker_.head_out.clear();
   write_error_response(status, reason, worker_.options.node_name, exchange_ ? record_.http->method : std::string_view(),
-                       worker_.head_out);
+                       worker_.head_out, timing_of_heal());
   const std::size_t body = worker_.head_out.size() - (worker_.head_out.find("\r\n\r\n") + 4);
   send_own_response(status, body, cause);
 }
@@ -332,7 +426,7 @@ void HttpSession::refuse(unsigned status, std::string_view reason, CloseCause ca
 // Of a session that was taken over: the client may ask again, on another connection.
 void HttpSession::try_again(CloseCause cause) {
   worker_.head_out.clear();
-  write_try_again(worker_.options.node_name, worker_.head_out);
+  write_try_again(worker_.options.node_name, worker_.head_out, timing_of_heal());
   send_own_response(503, 0, cause);
 }
 
@@ -340,7 +434,11 @@ void HttpSession::try_again(CloseCause cause) {
 void HttpSession::send_own_response(unsigned status, std::size_t body_bytes, CloseCause cause) {
   position().response_head(record_.out_sent, worker_.head_out.size() - body_bytes, status,
                            body_bytes == 0 ? BodyFraming::none : BodyFraming::length, body_bytes, {}, false);
+  if (!exchange_) writer_.begin(route_->journal_bytes_max);
+  writer_.head(record_.out_sent, worker_.head_out);
+  writer_.store(*record_.http, record_.out_acked);
   position().exchange_over(record_.out_acked);
+  log_access(status, body_bytes, cause);
   worker_.metrics.requests[status / 100].add();
   publish();
   drop_upstream();
@@ -356,17 +454,15 @@ void HttpSession::on_connect_failed(int error) {
 }
 
 void HttpSession::on_deadline() {
-  if (websocket_ && websocket_->reattaching) return close_websocket(heal_reason::application);
+  if (websocket_ && websocket_->reattaching)
+    return upstream_ && !upstream_->connected() ? connect_failed(ETIMEDOUT) : close_websocket(heal_reason::application);
   if (upgraded_) return close_now(CloseCause::idle_timeout);
   if (!exchange_) {
     if (!head_begun_) return finish(CloseCause::idle_timeout);
     worker_.metrics.rejected_head_timeout.add();
     return refuse(408, "request head incomplete", CloseCause::request_timeout);
   }
-  if (upstream_ && !upstream_->connected()) {
-    drop_upstream();
-    return on_connect_failed(ETIMEDOUT);
-  }
+  if (upstream_ && !upstream_->connected()) return connect_failed(ETIMEDOUT);
   if (!to_client_.empty()) return reset_client(CloseCause::idle_timeout);
   if (!request_body_.done() && to_upstream_.empty() && !response_begun_) {
     worker_.metrics.rejected_body_timeout.add();

@@ -8,13 +8,17 @@
 //                                                  └── 101 ──> upgraded: Session::relay(), frames through the relay
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include <proxy/client/body_pace.hpp>
 #include <proxy/client/body_reader.hpp>
+#include <proxy/client/content_matcher.hpp>
 #include <proxy/client/http_head.hpp>
 #include <proxy/client/http_position.hpp>
+#include <proxy/client/response_writer.hpp>
 #include <proxy/client/session.hpp>
 #include <proxy/client/websocket_handshake.hpp>
 #include <proxy/client/websocket_relay.hpp>
@@ -44,6 +48,11 @@ class HttpSession final : public Session {
   void begin_exchange(const RequestHead& request);
   void write_upstream_head();
   bool feed_request_body(std::string_view data, std::size_t& used);
+  bool take_request_body(std::string_view data, std::size_t& used, std::string_view& passed);
+  std::string_view feed_body(std::string_view data, std::size_t& used);
+  void note_request_body(std::string_view bytes);
+  void note_pending(std::string_view bytes);
+  void note_waiting();
   bool pass_on(std::string_view first, std::string_view second = {});
   void flush_upstream();
   bool note_passed(const IoResult& sent);
@@ -61,7 +70,9 @@ class HttpSession final : public Session {
   bool take_response(std::string_view data);
   bool relay_interim(std::string_view head);
   bool send_response_head(std::string_view rest);
-  bool send_response_body(std::string_view data);
+  bool send_response_body(std::string_view head, std::string_view data);
+  void begin_response_body(BodyFraming framing);
+  void store_response();
   bool switch_protocols(std::string_view rest);
   bool end_exchange();
   bool upstream_lost(int error);
@@ -69,12 +80,28 @@ class HttpSession final : public Session {
   bool bad_gateway(std::string_view reason, Counter& counter);
 
   // Sessions that were taken over (http_resume.cpp).
-  void resume_idle(const Resumption& resumption);
-  void resume_exchange(const Resumption& resumption);
-  void ask_application();
+  void resume_idle(const Resumption& resumption, std::string_view known);
+  void resume_exchange(const Resumption& resumption, std::string_view known);
+  bool resume_request();
+  bool resume_response(ResumeRung rung, std::uint64_t at);
+  bool write_known(std::string_view bytes);
+  void ask_application(std::string_view body);
+  bool take_rest(std::string_view rest);
   bool take_range(std::string_view rest);
-  bool prime(std::string_view data);
-  void range_fails(const char* reason);
+  std::optional<std::string> match_rest(std::string_view content, bool last);
+  bool prime(std::string_view data, bool last);
+  void resume_fails(const char* reason);
+  void policy_fails(bool begun);
+
+  // The access log (http_access.cpp). From the first byte of a request on, or a heal's first moment: without effect
+  // where there is no log.
+  void note_request_begins();
+  void note_request_line(std::string_view bytes);
+  void note_request(const RequestHead& request);
+  void log_access(unsigned status, std::uint64_t body_bytes, std::optional<CloseCause> close);
+  void log_exchange(std::optional<CloseCause> close);
+  void on_ending(CloseCause cause) override;
+  std::string timing_of_heal() const;
 
   // WebSocket (http_websocket.cpp). bool: false once the session has ended or is opaque no more.
   void add_websocket_facts(ForwardingFacts& facts);
@@ -94,6 +121,10 @@ class HttpSession final : public Session {
   void close_websocket(const char* reason);
 
   bool ended() const { return over() || ending(); }
+  std::uint32_t response_ms() const { return route_->response_ms.value_or(worker_.options.timeouts.response_ms); }
+  std::uint32_t request_body_ms() const {
+    return route_->request_body_ms.value_or(worker_.options.timeouts.request_body_ms);
+  }
   void next_request_waits();
   bool waits_for_request() const { return !exchange_ || !request_body_.done(); }
   HttpPosition position() { return HttpPosition(*record_.http); }
@@ -102,14 +133,24 @@ class HttpSession final : public Session {
   std::string upstream_in_;  // a partial response head
   HeadScanner request_scanner_, response_scanner_;
   BodyReader request_body_, response_body_;
+  BodyPace pace_;  // of the request's body
+  ResponseWriter writer_;
+  const config::Route* route_;  // of the current exchange, or of the last one; the listener's default first
   std::shared_ptr<const std::string> head_;  // of the current request, as the client sent it
+  struct AccessNote {
+    std::chrono::system_clock::time_point time{};
+    TimePoint began{};
+    std::string request_line, host, referer, user_agent, request_id;
+  };
+  std::unique_ptr<AccessNote> access_;  // of the request under way
   bool exchange_ = false;
-  bool in_step_ = false;  // on_ready() is on the stack
+  bool exchange_healed_ = false;  // it was taken over from another node
+  bool in_step_ = false;          // on_ready() is on the stack
   bool head_begun_ = false;
-  bool idempotent_ = false;
   bool old_client_ = false;  // HTTP/1.0
   bool upgrade_asked_ = false;
   bool upgraded_ = false;
+  bool record_body_ = false;  // the request's body goes into the record
   bool body_passed_ = false;  // part of the request's body has left: it cannot be sent again
   bool any_passed_ = false;   // part of the request has left
   bool retried_ = false;
@@ -117,13 +158,20 @@ class HttpSession final : public Session {
   bool interim_seen_ = false;
   bool response_begun_ = false;
   bool upstream_reusable_ = false;
-  bool dechunk_ = false;
   bool close_after_ = false;
   std::uint64_t s_rule_until_ = 0;           // S of the claim; 0: this session began here
   bool repeat_ = false;                      // the application may have had this request before
   std::optional<std::uint64_t> range_from_;  // the exchange goes on at this byte of its body
-  std::uint64_t prime_bytes_ = 0;            // of its rest, that the client may hold out of order (priming.hpp)
-  std::string prime_;                        // ... as far as they have come
+  // The rest of a response that a former owner began, until it is certain that what comes is that.
+  struct Resumed {
+    ResumeRung rung = ResumeRung::range;
+    std::uint64_t at = 0;                   // `out` offset at which it goes on
+    std::optional<ContentMatcher> matcher;  // refetch
+    std::string partial, begun;             // events: content of the event under way, then and now
+  };
+  std::optional<Resumed> resumed_;
+  std::uint64_t prime_bytes_ = 0;  // of its rest, that the client may hold out of order (priming.hpp)
+  std::string prime_;              // ... as far as they have come
 
   struct Reattaching {  // the application was asked to go on, and has not answered
     std::string key, resume;

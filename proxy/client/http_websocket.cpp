@@ -19,7 +19,7 @@ void HttpSession::add_websocket_facts(ForwardingFacts& facts) {
     facts.session = websocket_->relay.state().session;
     facts.resume = asked.resume;
     facts.websocket_key = asked.key;
-  } else if (asks_for_websocket(worker_.request)) {
+  } else if (route_->websocket.resume && asks_for_websocket(worker_.request)) {
     if (websocket_session_.empty()) websocket_session_ = make_websocket_session();
     facts.session = websocket_session_;
   }
@@ -37,10 +37,10 @@ std::optional<WebSocketTerms> HttpSession::websocket_terms() {
 // The 101 is in worker_.head_out and goes first.
 bool HttpSession::begin_websocket(const WebSocketTerms& terms, std::string_view rest) {
   WebSocketState state;
-  if (terms.resumable) state.session = websocket_session_;
+  if (terms.resumable) state.session = websocket_session_;  // empty where the route does not want it
   state.subprotocol = terms.subprotocol;
   state.extensions = terms.extensions;
-  if (!terms.resumable) record_.http->request_head.reset();
+  if (state.session.empty()) record_.http->request_head.reset();
   const std::uint64_t first = record_.in_known - in_.size();
   websocket_ = std::make_unique<Upgraded>(WebSocketRelay(std::move(state), first, record_.out_sent, worker_.head_out));
   positions_follow_ = true;
@@ -101,7 +101,7 @@ bool HttpSession::websocket_broken(const char* rule, const std::string& to_clien
 
 // Time is counted in sweeps: while a session is frozen there are none.
 void HttpSession::on_sweep() {
-  const Millis every(listener_.listener.websocket.ping_ms);
+  const Millis every(route_->websocket.ping_ms);
   if (!websocket_ || websocket_->reattaching || every == Millis{0}) return;
   KeepAlive& alive = websocket_->alive;
   const bool heard = record_.in_known != alive.in, moved = heard || record_.out_sent != alive.out;
@@ -132,7 +132,13 @@ void HttpSession::on_sweep() {
 void HttpSession::resume_websocket(const Resumption& to) {
   HttpState& http = *record_.http;
   http.answered.clear();
+  response_begun_ = true;
+  if (http.request_head)
+    note_request_line(*http.request_head);
+  else
+    access_.reset();
   upgraded_ = positions_follow_ = true;
+  prime_bytes_ = 0;  // write_rest() does that
   const bool ended = to.rung == ResumeRung::close && *to.reason == '\0';
   // The client has the former owner's FIN as well: it takes a place in the stream, but is no byte.
   if (ended && to.cursor > http.websocket->out_frame_end) {
@@ -175,10 +181,14 @@ bool HttpSession::write_rest(const Resumption& to) {
 void HttpSession::ask_to_reattach() {
   head_ = record_.http->request_head;
   if (!head_ || parse_request_head(*head_, worker_.request)) return close_websocket(heal_reason::no_head);
+  note_request(worker_.request);
+  route_ = &listener_.routes.find(worker_.request.authority, worker_.request.target);
+  if (!route_->websocket.resume) return close_websocket(heal_reason::not_resumable);
   websocket_->reattaching.emplace().key = make_websocket_key();
   repeat_ = true;
   write_upstream_head();
   to_upstream_.append(worker_.head_out);
+  choose_upstream(*route_);
   connect_upstream();
 }
 
@@ -188,7 +198,7 @@ void HttpSession::pump_reattaching() {
   StreamSocket& socket = upstream_->socket();
   if (!to_upstream_.empty()) {
     if (to_upstream_.flush(socket).status == IoResult::Status::error) return close_websocket(heal_reason::application);
-    if (to_upstream_.empty()) deadline_in(worker_.options.timeouts.response_ms);
+    if (to_upstream_.empty()) deadline_in(response_ms());
   }
   while (websocket_ && websocket_->reattaching && socket.readable()) {
     const auto got = socket.read(worker_.scratch);

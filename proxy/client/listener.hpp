@@ -31,7 +31,7 @@ class Listener final : public EventHandler {
   void drain();     // accepts what waits, then closes
   void released();  // one of its sessions is over
 
-  ListenerContext& context() { return context_; }
+  ListenerContext& context() const { return context_; }
   const config::TcpEndpoint& address() const { return options_.address; }  // with the port that was really bound
   bool is_open() const { return fd_ >= 0; }
 

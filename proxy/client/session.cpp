@@ -24,6 +24,7 @@ Session::Session(WorkerContext& worker, ListenerContext& listener, StreamSocket 
   record_.incarnation = worker.options.incarnation;
   record_.session_id = worker.next_session_id++;
   record_.mode = mode;
+  awaits_proxy_header_ = client_is_front();
 }
 
 Session::~Session() {
@@ -38,7 +39,7 @@ void Session::on_events(std::uint32_t events) {
   if (dirty_) publish();
   if (resetting_) return await_client();
   if (lingering_) return linger();
-  on_ready();
+  if (!awaits_proxy_header_ || take_proxy_header()) on_ready();
   // A reset that no read tells of: behind the client's FIN, or behind bytes that the application does not take.
   if (client_failed_ && !over_ && !ending()) close_now(CloseCause::client_reset);
 }
@@ -48,11 +49,8 @@ void Session::on_upstream_events(UpstreamConnection& connection) {
   if (!connection.connected()) {
     const int error = UpstreamPool::finish_connect(connection);
     if (error == EINPROGRESS) return;
-    if (error != 0) {
-      drop_upstream();
-      return on_connect_failed(error);
-    }
-    return on_upstream_connected();
+    if (error != 0) return connect_failed(error);
+    return upstream_connected();
   }
   if (!ending()) on_ready();
 }
@@ -218,6 +216,8 @@ void Session::sweep() {
   if (lingering_) return linger();
   if (now >= deadline_) {
     deadline_ = TimePoint::max();
+    if (awaits_proxy_header_)
+      return proxy_header_fails("timeout", worker_.metrics.rejected_proxy_header_timeout, CloseCause::request_timeout);
     return on_deadline();
   }
   on_sweep();
@@ -235,14 +235,19 @@ void Session::adopt(const Adoption& adoption) {
   record_.out_closed = false;  // ours is still to come
   // The client's FIN takes a place in its stream, but is no byte.
   if (!record_.in_closed) record_.in_known = adoption.resume.received;
+  // Read by the former owner; of one that it read in part the heal plan has said that it is lost.
+  if (record_.proxied || record_.in_known != 0) awaits_proxy_header_ = false;
   heal_ = Heal{adoption.resume.rung, adoption.resume.reason};
+  taken_over_ = TakenOver{adoption.from, Clock::now(), adoption.resume.rung};
   if (heal_->rung != ResumeRung::reset) return resume(adoption.resume);
   publish();
   reset_client(CloseCause::reset_heal);
 }
 
 void Session::heal_becomes(ResumeRung rung, const char* reason) {
-  if (heal_) heal_ = Heal{rung, reason};
+  if (!heal_) return;
+  heal_ = Heal{rung, reason};
+  taken_over_->rung = rung;
 }
 
 void Session::report_heal() {
@@ -285,12 +290,42 @@ void Session::thaw(std::optional<Epoch> claimed_again) {
 
 // --- upstream --------------------------------------------------------------------------------------------------------
 
+void Session::choose_upstream(const config::Route& route) {
+  turn_.begin(listener_.upstreams_of(route), worker_.loop.now());
+}
+
 void Session::connect_upstream() {
-  deadline_in(worker_.options.timeouts.connect_ms);
-  auto connection = listener_.pool.connect(*this);
-  if (!connection) return on_connect_failed(connection.error().errno_value);
-  upstream_ = std::move(*connection);
-  if (upstream_->connected()) on_upstream_connected();
+  for (;;) {
+    deadline_in(worker_.options.timeouts.connect_ms);
+    auto connection = pool().connect(*this);
+    if (connection) {
+      upstream_ = std::move(*connection);
+      break;
+    }
+    const int error = connection.error().errno_value;
+    if (!try_next_upstream(error)) return on_connect_failed(error);
+  }
+  if (upstream_->connected()) upstream_connected();
+}
+
+void Session::upstream_connected() {
+  turn_.taken();
+  to_upstream_.prepend(upstream_greeting());
+  on_upstream_connected();
+}
+
+void Session::connect_failed(int error) {
+  drop_upstream();
+  if (try_next_upstream(error)) return connect_upstream();
+  on_connect_failed(error);
+}
+
+bool Session::try_next_upstream(int error) {
+  // Ours is the want of descriptors, not the upstream's.
+  if (error == EMFILE || error == ENFILE || !turn_.refused(worker_.loop.now())) return false;
+  worker_.upstream_metrics.of_errno(error).add();
+  worker_.upstream_metrics.failovers.add();
+  return true;
 }
 
 void Session::drop_upstream() {

@@ -5,7 +5,8 @@
 //   adopt() ───────────────┘├────── close_now() / stop() / release() ────────────────────────────> over
 //                           └────── reset_client() ──> (resetting: a silent client has to speak) ─> over
 //
-// session.cpp has the streams, the record and what is taken over, session_end.cpp the ways out.
+// session.cpp has the streams, the record and what is taken over, session_end.cpp the ways out, session_origin.cpp
+// whose connection it is where a balancer stands in front.
 //
 // Frozen (another node may own the connection now): nothing is read, written or published, and time stands still.
 // Records go to the sink before the bytes that they describe go to the socket. A session that is over has left the
@@ -66,9 +67,12 @@ class Session : public EventHandler, public UpstreamUser {
   virtual void on_sweep() {}       // every kSweepInterval, unless frozen or ending
   virtual void on_upstream_connected() { on_ready(); }
   virtual void on_connect_failed(int error) = 0;
+  virtual void on_proxy_header() {}  // has come, and the record is published; on_ready() follows
   // The record has the new positions of both streams and nothing else of ours yet. Publishes before it acts.
   // Not called for ResumeRung::reset.
   virtual void resume(const Resumption& resumption) = 0;
+  // The session begins to end, or has ended; perhaps more than once.
+  virtual void on_ending(CloseCause) {}
 
   // --- streams -----------------------------------------------------------------------------------------------------
   // From the client, counted. Client errors end the session (the result is then `error`).
@@ -96,15 +100,35 @@ class Session : public EventHandler, public UpstreamUser {
   // --- taken over --------------------------------------------------------------------------------------------------
   // A rung lower than the one that was planned. Without effect once the outcome was reported.
   void heal_becomes(ResumeRung rung, const char* reason);
+  struct TakenOver {
+    NodeId from{};
+    TimePoint at{};
+    ResumeRung rung{};  // on which it goes on
+  };
+  std::optional<TakenOver> taken_over_;
   // With the first byte that is written or the session's end, whichever comes first; earlier by a rung that needs none.
   void report_heal();
   // Bytes that are safe on every rung do not settle which one it is.
   bool heal_open_ = false;
 
   // --- upstream ----------------------------------------------------------------------------------------------------
-  // Opens a fresh connection; on_upstream_connected() or on_connect_failed() follows, perhaps at once.
+  // Whose turn it is of the route's upstreams: pool().
+  void choose_upstream(const config::Route& route);
+  UpstreamPool& pool() { return turn_.pool(); }
+  // Opens a fresh connection to pool(), or where that fails to the route's next; on_upstream_connected() or, when each
+  // was tried, on_connect_failed() follows, perhaps at once.
   void connect_upstream();
+  // The attempt under way has failed: on to the next.
+  void connect_failed(int error);
   void drop_upstream();
+
+  // --- origin (PROXY protocol) -------------------------------------------------------------------------------------
+  // The stream begins with a header that has not come yet. Nothing of the protocol's is called but start().
+  bool awaits_proxy_header() const { return awaits_proxy_header_; }
+  // Whose connection it is: as a front balancer said, else the socket's.
+  config::TcpEndpoint original_client() const { return client_of(origin()); }
+  // Under which the pool keeps our connections to the application.
+  std::uint64_t upstream_owner() const;
 
   // --- end ---------------------------------------------------------------------------------------------------------
   // Sends what waits, then FIN, then discards what the client still sends until it closes too.
@@ -126,8 +150,10 @@ class Session : public EventHandler, public UpstreamUser {
   bool upstream_fin_sent_ = false;
 
  private:
+  bool try_next_upstream(int error);
   void linger();
   bool discard_input();
+  void upstream_connected();
   void await_client();
   bool client_is_silent() const;
   void reset_now();
@@ -138,12 +164,18 @@ class Session : public EventHandler, public UpstreamUser {
   void send_fin();
   void end();
   void erase_record();
+  const suture_flow_key& origin() const { return record_.proxied ? *record_.proxied : record_.facts.key; }
+  bool client_is_front() const;
+  bool take_proxy_header();
+  void proxy_header_fails(const char* reason, Counter& counter, CloseCause cause);
+  std::string upstream_greeting() const;
 
   struct Heal {
     ResumeRung rung;
     const char* reason;
   };
   std::optional<Heal> heal_;  // not reported yet
+  UpstreamTurn turn_;
   struct Resetting {
     TimePoint since{}, look_at{};
     std::size_t asked = 0;
@@ -162,6 +194,7 @@ class Session : public EventHandler, public UpstreamUser {
   bool dirty_ = false;
   bool client_failed_ = false;  // EPOLLERR was seen: reset, or given up by the kernel
   bool lingering_ = false;
+  bool awaits_proxy_header_ = false;
   bool over_ = false;
 };
 

@@ -31,6 +31,7 @@ void Session::finish(CloseCause cause) {
   if (over_ || ending()) return;
   lingering_ = true;
   cause_ = cause;
+  on_ending(cause);
   drop_upstream();
   linger_until_ = worker_.loop.now() + kLingerLong;
   linger();
@@ -84,6 +85,7 @@ void Session::close_now(CloseCause cause) {
 void Session::reset_client(CloseCause cause) {
   if (over_ || resetting_) return;
   cause_ = cause;
+  on_ending(cause);
   // A frozen socket sends nothing, whatever the client says.
   if (frozen_since_ || !client_is_silent()) return reset_now();
   drop_upstream();
@@ -159,6 +161,7 @@ void Session::stop(StopAction action, StopPatience patience) {
 void Session::end() {
   if (over_) return;
   over_ = true;
+  on_ending(cause_);
   if (heal_ && heal_->rung != ResumeRung::reset)
     heal_becomes(ResumeRung::reset, cause_ == CloseCause::stopped || cause_ == CloseCause::released
                                         ? heal_reason::stopped
@@ -172,6 +175,8 @@ void Session::end() {
     all.pop_back();
   }
   drop_upstream();
+  if (upstream_owner() != UpstreamPool::kAnybody)
+    for (const auto& pool : listener_.pools) pool->drop_owned(upstream_owner());
   to_client_.clear();
   to_upstream_.clear();
   worker_.session_over(*this);

@@ -2,10 +2,19 @@
 
 #include <cerrno>
 
+#include <sys/epoll.h>
+
 namespace suture {
 
 void TcpSession::start() {
   publish();
+  if (!awaits_proxy_header()) return on_proxy_header();
+  deadline_in(worker_.options.timeouts.request_head_ms);
+  on_events(EPOLLIN);
+}
+
+void TcpSession::on_proxy_header() {
+  choose_upstream(listener_.listener.default_route());
   connect_upstream();
 }
 
@@ -33,10 +42,7 @@ void TcpSession::on_connect_failed(int error) {
 }
 
 void TcpSession::on_deadline() {
-  if (!upstream_ || !upstream_->connected()) {
-    drop_upstream();
-    return on_connect_failed(ETIMEDOUT);
-  }
+  if (!upstream_ || !upstream_->connected()) return connect_failed(ETIMEDOUT);
   close_now(CloseCause::idle_timeout);
 }
 

@@ -14,6 +14,7 @@ class TcpSession final : public Session {
 
  private:
   void on_ready() override;
+  void on_proxy_header() override;
   void on_upstream_connected() override;
   void on_connect_failed(int error) override;
   void on_deadline() override;

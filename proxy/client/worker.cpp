@@ -5,7 +5,6 @@
 #include <mutex>
 #include <thread>
 
-#include <openssl/rand.h>
 #include <pthread.h>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <proxy/client/http_session.hpp>
@@ -21,10 +20,13 @@ constexpr auto kHookLogInterval = std::chrono::seconds(5);
 class Worker::Impl final : public WorkerContext {
  public:
   Impl(WorkerOptions o, RecordSink& s, AcceptHook& hook)
-      : WorkerContext(own_options, s), own_options(std::move(o)), accept_hook(hook) {
+      : WorkerContext(own_options, s),
+        own_options(std::move(o)),
+        accept_hook(hook),
+        client_counts(own_options.client_counts) {
+    if (!client_counts) client_counts = std::make_shared<ClientCounts>();
     marks = {own_options.fin_mark, own_options.rst_mark};
     next_session_id = (static_cast<std::uint64_t>(own_options.index) << 48) + 1;
-    RAND_bytes(reinterpret_cast<unsigned char*>(&random_state), sizeof random_state);
     scratch.resize(limits::relay_buffer_bytes);
     loop.set_tick([this] { tick(); });
   }
@@ -44,7 +46,8 @@ class Worker::Impl final : public WorkerContext {
   void adopt(const Adoption& adoption);
   Listener* listener_of(const SessionRecord& record) const;
   std::unique_ptr<Session> make_session(ListenerContext& context, StreamSocket socket, const ConnFacts& facts);
-  Session& add_session(std::unique_ptr<Session> session, Listener* accepted_by);
+  Session& add_session(std::unique_ptr<Session> session, Listener* accepted_by, ClientSlot slot = {});
+  std::optional<ClientSlot> take_slot(const Listener& listener, const config::TcpEndpoint& client);
   template <class Action>
   void command(const suture_flow_key& key, Action action);
   void session_over(Session& session) override;
@@ -52,11 +55,13 @@ class Worker::Impl final : public WorkerContext {
 
   const WorkerOptions own_options;
   AcceptHook& accept_hook;
+  std::shared_ptr<ClientCounts> client_counts;
   std::vector<std::unique_ptr<ListenerContext>> contexts;
   std::vector<std::unique_ptr<Listener>> listeners;
   struct Entry {
     std::unique_ptr<Session> session;
     Listener* listener;  // that accepted it; nullptr: adopted
+    ClientSlot slot;
   };
   std::vector<Entry> sessions;
   boost::unordered_flat_map<suture_flow_key, Session*, FlowKeyHash> by_key;
@@ -121,7 +126,8 @@ void Worker::Impl::tick() {
   next_sweep = now + Session::kSweepInterval;
   for (std::size_t i = sessions.size(); i-- > 0;)
     if (i < sessions.size()) sessions[i].session->sweep();
-  for (auto& context : contexts) context->pool.expire(now);
+  for (auto& context : contexts)
+    for (auto& pool : context->pools) pool->expire(now);
 }
 
 std::unique_ptr<Session> Worker::Impl::make_session(ListenerContext& context, StreamSocket socket,
@@ -131,23 +137,38 @@ std::unique_ptr<Session> Worker::Impl::make_session(ListenerContext& context, St
   return std::make_unique<TcpSession>(*this, context, std::move(socket), facts);
 }
 
-Session& Worker::Impl::add_session(std::unique_ptr<Session> made, Listener* accepted_by) {
+Session& Worker::Impl::add_session(std::unique_ptr<Session> made, Listener* accepted_by, ClientSlot slot) {
   Session& session = *made;
   (session.mode() == SessionMode::http ? metrics.active_http : metrics.active_tcp).add(1);
   session.worker_slot = sessions.size();
   by_key.insert_or_assign(session.record().facts.key, &session);
-  sessions.push_back({std::move(made), accepted_by});
+  sessions.push_back({std::move(made), accepted_by, std::move(slot)});
   active.fetch_add(1, std::memory_order_relaxed);
   return session;
 }
 
+// nullopt: the client has as many connections as it may.
+std::optional<ClientSlot> Worker::Impl::take_slot(const Listener& listener, const config::TcpEndpoint& client) {
+  const config::Listener& configured = listener.context().listener;
+  if (configured.limits.connections_per_client_max == 0) return ClientSlot();
+  const auto key = ClientCounts::key_of(client.address(), configured.port);
+  if (!client_counts->take(key, configured.limits.connections_per_client_max)) return std::nullopt;
+  return ClientSlot(client_counts, key);
+}
+
 void Worker::Impl::accepted(Listener& listener, StreamSocket socket, const config::TcpEndpoint& client) {
+  auto slot = take_slot(listener, client);
+  if (!slot) {
+    metrics.rejected_connections_per_client.add();
+    closing::reset(socket, marks);
+    return listener.released();
+  }
   const int fd = socket.fd();
   const ConnFacts facts = read_facts(fd, listener, client);
   ListenerContext& context = listener.context();
   const bool http = context.listener.mode == SessionMode::http;
   (http ? metrics.accepted_http : metrics.accepted_tcp).add();
-  Session& session = add_session(make_session(context, std::move(socket), facts), &listener);
+  Session& session = add_session(make_session(context, std::move(socket), facts), &listener, std::move(*slot));
   if (auto added = loop.add(fd, session); !added) {
     log::error("session_not_watched", {{"error", added.error().message}});
     return session.stop(StopAction::reset, StopPatience::none);

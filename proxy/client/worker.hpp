@@ -17,12 +17,15 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include <proxy/client/access_log.hpp>
 #include <proxy/client/adoption.hpp>
+#include <proxy/client/client_counts.hpp>
 #include <proxy/config/config.hpp>
 #include <statesync/record.hpp>
 #include <suture/clock.hpp>
@@ -45,7 +48,10 @@ struct WorkerOptions {
   std::vector<config::Listener> listeners;  // limits.connections_max is shared out evenly over `workers`
   config::Timeouts timeouts;
   NodeId node{};
-  std::string node_name;  // X-Served-By, Via
+  std::string node_name;                     // X-Served-By, Via
+  std::map<NodeId, std::string> peer_names;  // of former owners, for the access log
+  AccessSink* access_log = nullptr;          // null: none. Outlives the worker
+  config::AccessLog::Format access_format = config::AccessLog::Format::off;
   Incarnation incarnation = 0;
   std::uint32_t fin_mark = 0;  // bits of SO_MARK; 0: do not mark (no egress program, tests without privileges)
   std::uint32_t rst_mark = 0;
@@ -57,6 +63,8 @@ struct WorkerOptions {
   Millis half_closed_idle = limits::half_closed_idle;
   unsigned index = 0;  // of this worker, 0 <= index < workers; distinct session ids come from it
   unsigned workers = 1;
+  // The same for all workers of a node, for limits.connections_per_client_max; empty: this worker counts alone.
+  std::shared_ptr<ClientCounts> client_counts;
   std::function<StopAction(const SessionRecord&)> at_stop;  // on the worker's thread; empty: silent
   // How an adopted session went on: the rung that was really taken and, of refuse and reset, why (heal_reasons.hpp,
   // static). Once per adoption, on the worker's thread, when its first byte was written or the rung needed none.

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <proxy/config/routes.hpp>
 #include <proxy/config/values.hpp>
 
 namespace suture::config {
@@ -66,11 +67,7 @@ void check_listeners(Document& d, const Config& c) {
         break;
       }
     }
-    if (loops(c, listener.upstream)) {
-      d.mistake_at(indexed("listeners", i, "upstream"),
-                   indexed("listeners", i, "upstream") + ": " + to_string(listener.upstream) +
-                       " is a VIP and port of this very proxy, a loop; wanted the application's own address");
-    }
+    check_routes(d, listener, indexed("listeners", i), [&](const UpstreamAddress& to) { return loops(c, to); });
   }
 }
 
@@ -257,6 +254,21 @@ void check_admin(Document& d, const Config& c) {
     d.mistake_between("admin.listen", "statesync.listen", "admin.listen: is also statesync.listen; wanted two");
 }
 
+void check_access_log(Document& d, const Config& c) {
+  const std::string& file = c.log.access.file;
+  if (c.log.access.format == AccessLog::Format::off || !file.starts_with('/')) return;
+  const std::string folder = file.substr(0, std::max<std::size_t>(1, file.rfind('/')));
+  struct stat info {};
+  const bool there = ::stat(folder.c_str(), &info) == 0;
+  const bool is_folder = ::stat(file.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+  if (!there) {
+    d.mistake_at("log.access.file", "log.access.file: cannot write " + file + ": " + folder + ": " +
+                                        std::strerror(errno) + "; wanted a file in a folder that exists");
+  } else if (is_folder) {
+    d.mistake_at("log.access.file", "log.access.file: " + file + " is a folder; wanted a file in it");
+  }
+}
+
 }  // namespace
 
 void check_config(Document& document, const Config& config) {
@@ -270,6 +282,7 @@ void check_config(Document& document, const Config& config) {
   check_announce(document, config);
   check_health(document, config);
   check_admin(document, config);
+  check_access_log(document, config);
 }
 
 }  // namespace suture::config

@@ -11,6 +11,7 @@
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
+#include <proxy/config/prefix.hpp>
 #include <statesync/record.hpp>
 #include <suture/ids.hpp>
 #include <suture/log.hpp>
@@ -24,7 +25,15 @@ struct UnixPath {
   std::string path;
 };
 using UpstreamAddress = std::variant<TcpEndpoint, UnixPath>;
-std::string to_string(const UpstreamAddress& address);
+// "192.0.2.1:80", "[2001:db8::1]:80", "unix:/run/app.sock". Inline: client needs them, and not the reader of YAML.
+inline std::string to_string(const TcpEndpoint& endpoint) {
+  const std::string host = endpoint.address().to_string();
+  return (endpoint.address().is_v6() ? '[' + host + ']' : host) + ':' + std::to_string(endpoint.port());
+}
+inline std::string to_string(const UpstreamAddress& address) {
+  if (const auto* path = std::get_if<UnixPath>(&address)) return "unix:" + path->path;
+  return to_string(std::get<TcpEndpoint>(address));
+}
 
 struct Node {
   NodeId id{};
@@ -37,24 +46,56 @@ struct Node {
 
 struct Limits {
   std::uint64_t connections_max = 10000;
+  std::uint32_t connections_per_client_max = 0;      // of one IPv4 address or IPv6 /64; 0: no limit
+  std::uint32_t requests_per_connection_max = 0;     // the last is answered with Connection: close; 0: no limit
   std::uint32_t request_head_bytes_max = 32 * 1024;  // 431 beyond
+  std::uint32_t request_line_bytes_max = 8 * 1024;   // 414 beyond
+  std::uint32_t request_fields_max = 100;            // 431 beyond
   std::uint64_t request_body_bytes_max = 0;          // 413 beyond; 0: no limit
+  std::uint32_t request_body_rate_min = 240;         // bytes per second, 408 below; 0: no limit
   std::uint32_t response_head_bytes_max = 64 * 1024;
   std::uint32_t upstream_idle_max = 64;  // idle upstream connections kept per worker
 };
 
-struct WebSocket {
-  // To clients in mode http after an upgrade, while nothing moves: a Ping, and an end after two of these without a
-  // word.
-  std::uint32_t ping_ms = 30000;  // 0: none
+// HAProxy's PROXY protocol; off: none is sent.
+enum class ProxyProtocol : std::uint8_t { off, v1, v2 };
+// Which requests may reach an application twice: sent again by an heir (PROTOCOL.md, the S rule), or after a kept
+// connection turned out to be closed.
+enum class Replay : std::uint8_t {
+  safe,        // RFC 9110 section 9.2.1
+  idempotent,  // RFC 9110 section 9.2.2
+  keyed,       // these, and whatever carries an Idempotency-Key
+  always,
+  never,
+};
+
+// Where a request goes, and what is done for it. client/route_table chooses.
+struct Route {
+  std::string host;  // lower case, without port and final dot; "*.example.org": all below; "": any
+  std::string path;  // whole segments from the first on: "/api" is not "/apix"; "": any
+  std::vector<UpstreamAddress> upstreams{UpstreamAddress{}};  // never empty; in turn
+  Replay replay = Replay::idempotent;
+  std::uint32_t journal_bytes_max = 64 * 1024;  // of a response, kept in the record; 0: none is
+  bool checkpoints = true;                      // digests of larger responses without a strong validator
+  std::uint32_t verify_tail = 0;                // bytes before the cursor that a range is compared with
+  struct WebSocket {
+    bool resume = true;              // where the application opts in
+    std::uint32_t ping_ms = 30'000;  // 0: no pings of our own
+  } websocket;
+  std::optional<std::uint32_t> response_ms, request_body_ms;  // in place of those in Timeouts
 };
 
 struct Listener {
   std::uint16_t port = 0;
   SessionMode mode = SessionMode::tcp;
-  UpstreamAddress upstream;
+  std::vector<Prefix> proxy_protocol_from;  // proxy_protocol.accept_from: whose connections begin with a header
+  ProxyProtocol upstream_proxy_protocol = ProxyProtocol::off;
+  // The last one takes what no other does: the listener's own `upstream`. Alone in mode tcp. Never empty.
+  std::vector<Route> routes{1};
   Limits limits;
-  WebSocket websocket;
+
+  Route& default_route() { return routes.back(); }
+  const Route& default_route() const { return routes.back(); }
 };
 
 struct Peer {
@@ -136,9 +177,16 @@ struct Admin {
   bool allow_remote = false;  // without it `listen` must be a loopback address: the endpoint has no authentication
 };
 
+// One line per response: client/access_log.
+struct AccessLog {
+  enum class Format : std::uint8_t { off, common, combined, json } format = Format::off;
+  std::string file = "-";  // "-": standard output
+};
+
 struct Log {
   log::Level level = log::Level::info;
   log::Format format = log::Format::text;
+  AccessLog access;
 };
 
 struct Config {

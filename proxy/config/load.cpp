@@ -20,11 +20,6 @@ LoadResult failed(const std::string& name, int line, std::string message) {
 
 }  // namespace
 
-std::string to_string(const UpstreamAddress& address) {
-  if (const auto* path = std::get_if<UnixPath>(&address)) return "unix:" + path->path;
-  return to_string(std::get<TcpEndpoint>(address));
-}
-
 std::string to_string(const Mistake& mistake) {
   return mistake.file + (mistake.line > 0 ? ':' + std::to_string(mistake.line) : "") + ": " + mistake.message;
 }

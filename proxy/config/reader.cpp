@@ -126,6 +126,11 @@ std::string Section::path_of(const std::string& key) const {
   return path_.empty() ? key : path_ + '.' + key;
 }
 
+bool Section::is_list(const std::string& key) const {
+  const auto found = entries_.find(key);
+  return found != entries_.end() && found->second.value.IsSequence();
+}
+
 const Section::Entry* Section::find(const std::string& key) {
   asked_.insert(key);
   const auto found = entries_.find(key);

@@ -54,6 +54,7 @@ class Section {
   void require(const std::string& key, const std::string& what);
   bool has(const std::string& key) const { return entries_.contains(key); }
   bool valid() const { return valid_; }
+  bool is_list(const std::string& key) const;
   std::string path_of(const std::string& key) const;
 
   void text(const std::string& key, std::string& out);  // not empty

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <proxy/config/routes.hpp>
 #include <proxy/config/values.hpp>
 
 namespace suture::config {
@@ -42,25 +43,12 @@ void read_endpoint(Section& section, const std::string& key, TcpEndpoint& out) {
 void read_upstream(Section& section, const std::string& key, UpstreamAddress& out) {
   const auto text = section.scalar(key);
   if (!text) return;
-  if (text->starts_with("unix:")) {
-    const std::string path = text->substr(5);
-    if (!path.starts_with('/'))
-      return section.wrong(key, "'" + *text + "' has no absolute path; wanted unix:/run/app.sock");
-    // sockaddr_un.sun_path holds 108 bytes with the terminating zero (unix(7)).
-    if (path.size() > 107)
-      return section.wrong(key, "the socket's path is longer than 107 bytes, which unix(7) allows");
-    out = UnixPath{path};
-    return;
+  std::string why;
+  if (const auto upstream = parse_upstream(*text, why)) {
+    out = *upstream;
+  } else {
+    section.wrong(key, why);
   }
-  const auto endpoint = parse_endpoint(*text);
-  if (!endpoint || endpoint->port() == 0) {
-    return section.wrong(key,
-                         "'" + *text + "' is no upstream; wanted 127.0.0.1:8080, [::1]:8080 or unix:/run/app.sock");
-  }
-  if (const auto why = not_unicast(endpoint->address()); !why.empty()) {
-    return section.wrong(key, "'" + *text + "' " + why + "; wanted the application's own address");
-  }
-  out = *endpoint;
 }
 
 void read_device(Section& section, const std::string& key, std::string& out) {
@@ -123,6 +111,13 @@ void read_node(Document& document, Section section, Node& out) {
 
 void read_limits(Section section, Limits& out) {
   section.number("connections_max", out.connections_max, 1, 10'000'000, "connections");
+  section.number("connections_per_client_max", out.connections_per_client_max, 0, 10'000'000,
+                 "connections (0: no limit)");
+  section.number("requests_per_connection_max", out.requests_per_connection_max, 0, 1'000'000'000,
+                 "requests (0: no limit)");
+  section.number("request_line_bytes_max", out.request_line_bytes_max, 256, 1 << 20, bytes);
+  section.number("request_fields_max", out.request_fields_max, 8, 10'000, "header fields");
+  section.number("request_body_rate_min", out.request_body_rate_min, 0, 1 << 30, "bytes per second (0: no limit)");
   section.number("request_head_bytes_max", out.request_head_bytes_max, 1024, 1 << 20, bytes);
   section.number("request_body_bytes_max", out.request_body_bytes_max, 0, 1ULL << 50, "bytes (0: no limit)");
   section.number("response_head_bytes_max", out.response_head_bytes_max, 1024, 1 << 20, bytes);
@@ -130,20 +125,38 @@ void read_limits(Section section, Limits& out) {
   section.finish();
 }
 
-void read_websocket(Section section, WebSocket& out) {
-  section.number("ping_ms", out.ping_ms, 0, day_ms, "milliseconds (0: no pings)");
-  section.finish();
+// Whoever is listed may claim to be any client.
+void read_prefix(Document& document, const std::string& text, const Section::Item& item, std::vector<Prefix>& out) {
+  const auto say = [&](const std::string& what) {
+    document.mistake(item.line, item.path + ": '" + text + "' " + what);
+  };
+  const auto prefix = parse_prefix(text);
+  if (!prefix) return say("is no address prefix; wanted e.g. 10.0.0.0/8, 192.0.2.7 or fd00:5::/32");
+  if (prefix->address.is_v6() && prefix->address.to_v6().is_v4_mapped())
+    return say("is an IPv4-mapped prefix; write it as IPv4");
+  if (prefix->bits == 0) return say("is everybody, who could claim any address; wanted the balancers' own addresses");
+  const Prefix clean = canonical(*prefix);
+  if (clean.address != prefix->address) return say("has bits beyond its length; wanted " + to_string(clean));
+  out.push_back(clean);
 }
 
-void read_listener(Section section, Listener& out) {
+void read_listener(Document& document, Section section, Listener& out) {
   section.require("port", "the VIP's TCP port, 1 to 65535");
   section.require("mode", "http or tcp");
   section.require("upstream", "the application: 127.0.0.1:8080, [::1]:8080 or unix:/run/app.sock");
   section.number("port", out.port, 1, 65535);
   section.choice<SessionMode>("mode", out.mode, {{"tcp", SessionMode::tcp}, {"http", SessionMode::http}});
-  read_upstream(section, "upstream", out.upstream);
+  read_upstreams(document, section, "upstream", out.default_route().upstreams);
+  read_routes(document, section, out);
   if (auto limits = section.child("limits")) read_limits(std::move(*limits), out.limits);
-  if (auto websocket = section.child("websocket")) read_websocket(std::move(*websocket), out.websocket);
+  if (auto front = section.child("proxy_protocol")) {
+    front->require("accept_from", "a list of the front balancers' addresses, e.g. [10.0.0.0/8]");
+    for (const auto& [text, item] : front->scalar_list("accept_from", "address prefix of a front balancer"))
+      read_prefix(document, text, item, out.proxy_protocol_from);
+    front->finish();
+  }
+  section.choice<ProxyProtocol>("upstream_proxy_protocol", out.upstream_proxy_protocol,
+                                {{"off", ProxyProtocol::off}, {"v1", ProxyProtocol::v1}, {"v2", ProxyProtocol::v2}});
   section.finish();
 }
 
@@ -248,6 +261,20 @@ void read_admin(Section section, Admin& out) {
   section.finish();
 }
 
+void read_access_log(Section section, AccessLog& out) {
+  using Format = AccessLog::Format;
+  section.require("format", "off, common, combined or json");
+  section.choice<Format>(
+      "format", out.format,
+      {{"off", Format::off}, {"common", Format::common}, {"combined", Format::combined}, {"json", Format::json}});
+  section.text("file", out.file);
+  if (out.file != "-" && !out.file.starts_with('/'))
+    section.wrong(
+        "file",
+        "'" + out.file + "' is no absolute path; wanted e.g. /var/log/suture/access.log, or - for standard output");
+  section.finish();
+}
+
 void read_log(Section section, Log& out) {
   section.choice<log::Level>("level", out.level,
                              {{"debug", log::Level::debug},
@@ -255,6 +282,7 @@ void read_log(Section section, Log& out) {
                               {"warn", log::Level::warn},
                               {"error", log::Level::error}});
   section.choice<log::Format>("format", out.format, {{"text", log::Format::text}, {"json", log::Format::json}});
+  if (auto access = section.child("access")) read_access_log(std::move(*access), out.access);
   section.finish();
 }
 
@@ -289,7 +317,7 @@ void read_config(Document& document, const YAML::Node& root, Config& config) {
   if (auto s = top.child("node")) read_node(document, std::move(*s), config.node);
   read_vips(document, top, config.vips);
   for (const auto& item : top.list("listeners", "entry with port, mode and upstream")) {
-    read_listener(Section(document, item.node, item.path, item.line), config.listeners.emplace_back());
+    read_listener(document, Section(document, item.node, item.path, item.line), config.listeners.emplace_back());
   }
   for (const auto& item : top.list("peers")) {
     read_peer(Section(document, item.node, item.path, item.line), config.peers.emplace_back());
@@ -298,7 +326,7 @@ void read_config(Document& document, const YAML::Node& root, Config& config) {
   if (auto s = top.child("datapath")) read_datapath(std::move(*s), config.datapath);
   if (auto s = top.child("healing")) read_healing(std::move(*s), config.healing);
   if (auto s = top.child("announce")) read_announce(std::move(*s), config.announce);
-  if (!config.listeners.empty()) config.health.target = config.listeners.front().upstream;
+  if (!config.listeners.empty()) config.health.target = config.listeners.front().default_route().upstreams.front();
   config.health.host = config.node.name;
   if (auto s = top.child("health")) read_health(std::move(*s), config.health);
   if (auto s = top.child("timeouts")) read_timeouts(std::move(*s), config.timeouts);

@@ -58,9 +58,20 @@ std::optional<TcpEndpoint> parse_endpoint(std::string_view text) {
   return TcpEndpoint(*address, static_cast<std::uint16_t>(*port));
 }
 
-std::string to_string(const TcpEndpoint& endpoint) {
-  const std::string host = endpoint.address().to_string();
-  return (endpoint.address().is_v6() ? '[' + host + ']' : host) + ':' + std::to_string(endpoint.port());
+std::optional<Prefix> parse_prefix(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  const auto address = parse_address(std::string(text.substr(0, slash)));
+  if (!address) return std::nullopt;
+  const unsigned all = address->is_v4() ? 32 : 128;
+  if (slash == std::string_view::npos) return Prefix{*address, all};
+  const std::string_view digits = text.substr(slash + 1);
+  const auto bits = digits.starts_with("0x") ? std::nullopt : parse_unsigned(digits);
+  if (!bits || *bits > all) return std::nullopt;
+  return Prefix{*address, static_cast<unsigned>(*bits)};
+}
+
+std::string to_string(const Prefix& prefix) {
+  return prefix.address.to_string() + '/' + std::to_string(prefix.bits);
 }
 
 std::string not_unicast(const Address& address) {
@@ -74,6 +85,30 @@ std::string not_unicast(const Address& address) {
     if (address.to_v6().is_link_local()) return "is link-local, so it cannot be routed to";
   }
   return "";
+}
+
+std::optional<UpstreamAddress> parse_upstream(const std::string& text, std::string& why) {
+  if (text.starts_with("unix:")) {
+    const std::string path = text.substr(5);
+    if (!path.starts_with('/')) {
+      why = "'" + text + "' has no absolute path; wanted unix:/run/app.sock";
+    } else if (path.size() > 107) {  // sockaddr_un.sun_path holds 108 bytes with the terminating zero (unix(7))
+      why = "the socket's path is longer than 107 bytes, which unix(7) allows";
+    } else {
+      return UnixPath{path};
+    }
+    return std::nullopt;
+  }
+  const auto endpoint = parse_endpoint(text);
+  if (!endpoint || endpoint->port() == 0) {
+    why = "'" + text + "' is no upstream; wanted 127.0.0.1:8080, [::1]:8080 or unix:/run/app.sock";
+    return std::nullopt;
+  }
+  if (const auto reason = not_unicast(endpoint->address()); !reason.empty()) {
+    why = "'" + text + "' " + reason + "; wanted the application's own address";
+    return std::nullopt;
+  }
+  return *endpoint;
 }
 
 bool valid_device_name(std::string_view name) {

@@ -1,46 +1,24 @@
 #include "proxy/healing/heal_plan.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
+#include <vector>
 
 #include <suture/limits.hpp>
 
 #include "proxy/client/heal_reasons.hpp"
+#include "proxy/client/known_bytes.hpp"
 #include "proxy/client/replay_rule.hpp"
 #include "proxy/healing/heal_websocket.hpp"
 
 namespace suture::healing {
 namespace {
 
-// First byte behind the request; nullopt: the record cannot say.
-std::optional<std::uint64_t> request_end(const Exchange& e) {
-  switch (e.request_framing) {
-    case BodyFraming::none:
-      return e.request_head_end;
-    case BodyFraming::length:
-      return e.request_head_end + e.request_length;
-    case BodyFraming::chunked:  // as long as it was in the stream, once that is known
-      if (e.request_length != 0) return e.request_head_end + e.request_length;
-      return std::nullopt;
-    case BodyFraming::until_close:
-      break;
-  }
-  return std::nullopt;
-}
-
-// nullptr: the rest of the response's body can be asked for, and is identical.
-const char* range_refusal(const Exchange& e) {
-  if (e.method != "GET") return heal_reason::response_method;
-  if (e.status != 200) return heal_reason::response_status;
-  if (e.response_framing != BodyFraming::length) return heal_reason::response_framing;
-  if (e.etag.empty()) return heal_reason::no_etag;
-  return replay_refusal(e);
-}
-
 class Ladder {
  public:
   Ladder(const SessionRecord& record, const ProofFacts& proof)
-      : record_(record), http_(*record.http), proof_(proof), c_(proof.cursor), sent_(proof.client_sent) {
+      : record_(record), http_(*record.http), proof_(proof), sent_(proof.client_sent) {
     // The client's FIN was read and acknowledged, and takes one place in its stream: that is not a lost byte.
     if (record.in_closed && sent_ <= record.in_known + 1) {
       sent_ = record.in_known;
@@ -50,10 +28,34 @@ class Ladder {
     }
   }
 
-  Resumption take() const {
+  // What is known byte for byte may be written first, all of it or up to the end of a message: as far as it leads
+  // somewhere.
+  Resumption take() {
+    c_ = proof_.cursor;
     if (http_.phase == HttpPhase::upgraded)
       return http_.websocket ? plan_websocket(record_, proof_) : reset(heal_reason::upgraded);
-    if (c_ < record_.out_acked) return reset(heal_reason::cursor_behind);
+    if (proof_.cursor < record_.out_acked) return reset(heal_reason::cursor_behind);
+    std::vector<std::uint64_t> places{proof_.cursor, known_behind(http_, proof_.cursor, [](std::string_view) {})};
+    const auto ends = [&](const Exchange& e) {
+      for (const std::uint64_t place : {e.response_start, e.response_end})
+        if (place > places[0] && place < places[1]) places.push_back(place);
+    };
+    for (const Exchange& e : http_.answered) ends(e);
+    ends(http_);
+    std::sort(places.begin(), places.end(), std::greater<>());
+    std::optional<Resumption> first;
+    for (const std::uint64_t place : places) {
+      c_ = place;
+      const Resumption found = take_at_place();
+      if (found.rung != ResumeRung::reset) return found;
+      if (!first) first = found;
+    }
+    first->journal = 0;
+    return *first;
+  }
+
+ private:
+  Resumption take_at_place() const {
     std::optional<std::uint64_t> end;  // of the response before
     for (std::size_t i = 0; i < http_.answered.size(); ++i) {
       const Exchange& e = http_.answered[i];
@@ -81,43 +83,84 @@ class Ladder {
     }
   }
 
- private:
   // The client has none of e's response, and exactly everything before it.
   Resumption nothing_of(const Exchange& e, std::size_t place) const {
     if (const char* why = above_cursor()) return reset(why);
-    if (const char* why = replay_refusal(e)) return refuse(why);
-    return go_on(ResumeRung::replay, place, followed(place) || swallowed() || lost_ || record_.out_closed);
+    if (const char* why = place == http_.answered.size() ? repeat_refusal() : replay_refusal(e)) return refuse(why);
+    return go_on(ResumeRung::replay, place, ends_behind(place));
+  }
+
+  // Of the current request, whose body may still be under way: the client goes on sending it to us.
+  const char* repeat_refusal() const {
+    const char* why = replay_refusal(http_);
+    const bool arriving = http_.phase == HttpPhase::body && !lost_ && input_behind(record_, http_.answered.size());
+    return why == heal_reason::request_body && arriving && http_.pending == nullptr ? nullptr : why;
   }
 
   // The client has the beginning of e's response.
   Resumption part_of(const Exchange& e, std::size_t place) const {
     if (c_ < e.response_head_end) return reset(heal_reason::partial_head);
     if (e.response_end != 0 && c_ > e.response_end) return reset(heal_reason::cursor_beyond);
-    if (const char* why = range_refusal(e)) return reset(why);
+    ResumeRung rung = ResumeRung::range;
+    const char* refused = range_refusal(e);
+    if (refused && e.body) {
+      rung = e.body->events ? ResumeRung::events : ResumeRung::refetch;
+      refused = e.body->events ? events_refusal(e) : refetch_refusal(e);
+    }
+    if (refused) return reset(refused);
     // Behind this response the client may hold bytes that answer what it sent after this request.
     const auto requested = request_end(e);
     const bool unproven = proof_.identical_only || (above_cursor() && (!requested || sent_ > *requested));
-    return go_on(ResumeRung::range, place,
-                 followed(place) || swallowed() || lost_ || last_exchange(e) || record_.out_closed || unproven);
+    return go_on(rung, place, ends_behind(place) || last_exchange(e) || unproven);
+  }
+
+  // The body once more from its beginning: what the client may hold of it must lie below a mark.
+  const char* refetch_refusal(const Exchange& e) const {
+    if (const char* why = replay_refusal(e)) return why;
+    std::uint64_t content = c_ - e.response_head_end;
+    if (e.response_framing == BodyFraming::chunked) {
+      const auto place = place_of(*e.body, c_);
+      if (!place) return heal_reason::response_unknown;
+      content = place->content;
+    }
+    if (proof_.identical_only) return heal_reason::identical_only;
+    if (!proof_.sack_above && !record_.facts.sack_ok) return heal_reason::no_sack;
+    const bool above = above_cursor() != nullptr;
+    if (content == 0 && !above) return nullptr;
+    return mark_beyond(*e.body, above ? std::max(c_, proof_.sack_edge) : c_, content) ? nullptr
+                                                                                      : heal_reason::no_checkpoint;
+  }
+
+  // New events are not the ones that the dead owner may have sent behind the journal.
+  const char* events_refusal(const Exchange& e) const {
+    if (const char* why = replay_refusal(e)) return why;
+    if (const char* why = above_cursor()) return why;
+    if (!e.journal || c_ != e.journal_start + e.journal->size()) return heal_reason::response_unknown;
+    return e.body->identified ? nullptr : heal_reason::no_event_id;
   }
 
   // c is the end of the last response.
   Resumption between_exchanges() const {
-    if (proof_.sack_above) return reset(heal_reason::sack_above);
+    if (sack_above()) return reset(heal_reason::sack_above);
     if (last_exchange()) return go_on(ResumeRung::idle, 0, true);
-    const bool gap = lost_ || swallowed();
+    const bool missing = !input_behind(record_, http_.answered.size());
     // Without an answer in the client's hands about what lies above c: only if it has asked for nothing more. A request
     // of which only the beginning was ever sent is not answered.
     const bool only_a_beginning = http_.phase == HttpPhase::head && http_.pipelined == 0;
-    const bool asked = sent_ > record_.in_known || lost_ || (swallowed() && !only_a_beginning);
+    const bool asked = sent_ > record_.in_known || lost_ || (more_input() && !only_a_beginning);
     if (const char* why = asked || proof_.identical_only ? above_cursor() : nullptr) return reset(why);
-    if (gap) return refuse(lost_ ? heal_reason::lost_bytes : heal_reason::partial_request);
+    if (lost_ || missing) return refuse(lost_ ? heal_reason::lost_bytes : heal_reason::partial_request);
     return go_on(ResumeRung::idle, 0, false);
   }
 
+  // Nothing can follow exchange number `place`: what its successors asked is not known.
+  bool ends_behind(std::size_t place) const { return lost_ || record_.out_closed || !input_behind(record_, place); }
+
+  bool sack_above() const { return proof_.sack_above && (proof_.sack_edge > c_ || c_ == proof_.cursor); }
+
   // nullptr: the client holds nothing above c.
   const char* above_cursor() const {
-    if (proof_.sack_above) return heal_reason::sack_above;
+    if (sack_above()) return heal_reason::sack_above;
     if (proof_.identical_only) return heal_reason::identical_only;
     if (!record_.facts.sack_ok) return heal_reason::no_sack;
     return nullptr;
@@ -125,13 +168,9 @@ class Ladder {
 
   bool last_exchange() const { return last_exchange(http_) || record_.out_closed; }
   static bool last_exchange(const Exchange& e) { return !e.keep_alive; }
-  bool current() const {
-    return http_.phase == HttpPhase::body || http_.phase == HttpPhase::waiting || http_.phase == HttpPhase::response;
-  }
-  bool followed(std::size_t place) const { return place + 1 < http_.answered.size() + (current() ? 1 : 0); }
 
-  // Bytes below L belong to a request that the record does not hold. In phase idle L is the end of a request.
-  bool swallowed() const {
+  // Below L there is more than the base's request. In phase idle L is the end of a request.
+  bool more_input() const {
     switch (http_.phase) {
       case HttpPhase::idle:
         return false;
@@ -146,8 +185,9 @@ class Ladder {
   }
 
   Resumption go_on(ResumeRung rung, std::size_t place, bool close_after) const {
-    Resumption out = at(rung, "");
-    if (rung == ResumeRung::range && proof_.sack_above) out.sack_edge = proof_.sack_edge;
+    const bool from_journal = rung == ResumeRung::idle && c_ != proof_.cursor;
+    Resumption out = at(from_journal ? ResumeRung::journal : rung, "");
+    if (proof_.sack_above) out.sack_edge = proof_.sack_edge;
     out.exchange = place;
     out.close_after = close_after;
     return out;
@@ -158,7 +198,8 @@ class Ladder {
     Resumption out;
     out.rung = rung;
     out.reason = why;
-    out.cursor = c_;
+    out.cursor = proof_.cursor;
+    out.journal = c_ - proof_.cursor;
     out.received = proof_.received;
     out.client_sent = proof_.client_sent;
     out.close_after = true;
@@ -168,8 +209,8 @@ class Ladder {
   const SessionRecord& record_;
   const HttpState& http_;
   const ProofFacts& proof_;
-  std::uint64_t c_;
-  std::uint64_t sent_;  // S, without a FIN that is known
+  std::uint64_t c_ = 0;  // what lies below is with the client, or known byte for byte
+  std::uint64_t sent_;   // S, without a FIN that is known
   bool lost_ = false;
 };
 
@@ -184,7 +225,9 @@ Resumption plan_healing(const SessionRecord& record, const ProofFacts& proof) {
             proof.received,
             proof.client_sent,
             0,
-            true};
+            0,
+            true,
+            0};
   return Ladder(record, proof).take();
 }
 

@@ -478,7 +478,7 @@ Result<SessionRecord> Healer::rebuild(Entry& entry, const Proof& proof, TimePoin
   unlist(entry);
   inject_held(key);
   const auto plan = plan_healing(theirs, facts);
-  if (!world_.adopt({made->fd, ours, plan})) {
+  if (!world_.adopt({made->fd, ours, plan, theirs.owner})) {
     metrics_.adoption_refused.add();
     world_.discard(made->fd);
     return Error{"no worker takes it: the node is ending"};

@@ -52,6 +52,7 @@ class UpstreamConnection final : public EventHandler {
   EventLoop& loop_;
   UpstreamUser* user_ = nullptr;
   TimePoint idle_since_{};
+  std::uint64_t owner_ = 0;  // while idle
   bool connected_ = false;
   bool reused_ = false;
 };

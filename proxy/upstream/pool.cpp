@@ -1,6 +1,8 @@
 #include <proxy/upstream/pool.hpp>
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -28,6 +30,9 @@ void UpstreamMetrics::register_metrics(MetricsRegistry& registry) {
   registry.counter("suture_upstream_reuses_total", "Exchanges on a kept connection to the application.", "", reuses);
   registry.counter("suture_upstream_retries_total", "Requests sent again because a kept connection was stale.", "",
                    retries);
+  registry.counter("suture_upstream_failovers_total",
+                   "Upstreams that could not be connected to, where a route's next one was tried instead.", "",
+                   failovers);
   registry.counter("suture_upstream_idle_closed_total", "Idle connections to the application closed.", "", idle_closed);
   registry.gauge("suture_upstream_idle", "Idle connections to the application.", "", idle);
   const char* help = "Failed connections to or exchanges with the application.";
@@ -66,10 +71,11 @@ UpstreamPool::~UpstreamPool() {
   while (!idle_.empty()) drop(idle_.size() - 1);
 }
 
-std::unique_ptr<UpstreamConnection> UpstreamPool::take_idle(UpstreamUser& user) {
-  if (idle_.empty()) return nullptr;
-  auto connection = std::move(idle_.back());
-  idle_.pop_back();
+std::unique_ptr<UpstreamConnection> UpstreamPool::take_idle(UpstreamUser& user, std::uint64_t owner) {
+  const auto last = std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto& c) { return c->owner_ == owner; });
+  if (last == idle_.rend()) return nullptr;
+  auto connection = std::move(*last);
+  idle_.erase(std::next(last).base());
   metrics_.idle.add(-1);
   metrics_.reuses.add();
   connection->reused_ = true;
@@ -98,7 +104,7 @@ int UpstreamPool::finish_connect(UpstreamConnection& connection) {
   return 0;
 }
 
-void UpstreamPool::give_back(std::unique_ptr<UpstreamConnection> connection) {
+void UpstreamPool::give_back(std::unique_ptr<UpstreamConnection> connection, std::uint64_t owner) {
   if (!connection) return;
   if (idle_max_ == 0 || connection->socket().hung_up()) {
     metrics_.idle_closed.add();
@@ -108,6 +114,7 @@ void UpstreamPool::give_back(std::unique_ptr<UpstreamConnection> connection) {
   if (idle_.size() >= idle_max_) drop(0);
   connection->set_user(this);
   connection->idle_since_ = loop_.now();
+  connection->owner_ = owner;
   idle_.push_back(std::move(connection));
   metrics_.idle.add(1);
   // What arrived together with the last response's end has had its edge already.
@@ -122,6 +129,11 @@ void UpstreamPool::on_upstream_events(UpstreamConnection& connection) {
   // Closed, or bytes that belong to no request: either way not to be used again.
   for (std::size_t i = 0; i < idle_.size(); ++i)
     if (idle_[i].get() == &connection) return drop(i);
+}
+
+void UpstreamPool::drop_owned(std::uint64_t owner) {
+  for (std::size_t i = idle_.size(); i-- > 0;)
+    if (idle_[i]->owner_ == owner) drop(i);
 }
 
 void UpstreamPool::expire(TimePoint now) {

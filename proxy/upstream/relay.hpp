@@ -18,6 +18,8 @@ class Backlog {
   std::size_t size() const { return bytes_.size() - sent_; }
   std::string_view view() const { return std::string_view(bytes_).substr(sent_); }
   void append(std::string_view data) { bytes_.append(data); }
+  // Before what waits, of which nothing has been sent.
+  void prepend(std::string_view data) { bytes_.insert(0, data); }
   void consume(std::size_t n) {
     sent_ += n;
     if (empty()) clear();

@@ -44,6 +44,18 @@ IoResult StreamSocket::read(std::span<char> buffer) {
   }
 }
 
+IoResult StreamSocket::peek(std::span<char> buffer) {
+  for (;;) {
+    const ssize_t n = ::recv(fd_, buffer.data(), buffer.size(), MSG_PEEK);
+    if (n > 0) return {IoResult::Status::ok, static_cast<std::size_t>(n), 0};
+    if (n == 0) return {IoResult::Status::eof, 0, 0};
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) return {IoResult::Status::error, 0, errno};
+    readable_ = false;
+    return {IoResult::Status::again, 0, 0};
+  }
+}
+
 IoResult StreamSocket::write(std::string_view first, std::string_view second) {
   std::array<iovec, 2> parts{iovec{const_cast<char*>(first.data()), first.size()},
                              iovec{const_cast<char*>(second.data()), second.size()}};

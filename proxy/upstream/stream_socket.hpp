@@ -38,6 +38,8 @@ class StreamSocket {
 
   // The kernel tells an error once (sk_err is cleared by telling); afterwards read() gives eof.
   IoResult read(std::span<char> buffer);
+  // What read() would give, left where it is. `again` also ends readable().
+  IoResult peek(std::span<char> buffer);
   IoResult write(std::string_view data) { return write(data, {}); }
   // Both parts in one segment train. `bytes` counts over both.
   IoResult write(std::string_view first, std::string_view second);

@@ -40,7 +40,8 @@ int main(int argc, char** argv) {
   suture::config::Listener listener;
   listener.port = static_cast<std::uint16_t>(std::atoi(argv[1]));
   listener.mode = std::string(argv[2]) == "tcp" ? suture::SessionMode::tcp : suture::SessionMode::http;
-  listener.upstream = suture::config::TcpEndpoint(loopback, static_cast<std::uint16_t>(std::atoi(argv[3])));
+  listener.default_route().upstreams = {
+      suture::config::TcpEndpoint(loopback, static_cast<std::uint16_t>(std::atoi(argv[3])))};
   options.listeners = {listener};
   options.node_name = "bench";
   NoSink sink;

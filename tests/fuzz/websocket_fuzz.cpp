@@ -1,5 +1,6 @@
 // libFuzzer: clang++ -std=c++20 -fsanitize=fuzzer,address over the WebSocket relay. The first byte chooses the
 // direction and how the bytes are split. With g++ the mutation test drives it over a seeded corpus.
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string>

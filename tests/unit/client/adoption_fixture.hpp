@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <proxy/client/heal_reasons.hpp>
+#include <proxy/client/replay_rule.hpp>
 
 #include "proxy_fixture.hpp"
 
@@ -92,6 +93,7 @@ class AdoptionTest : public ProxyTest {
     http.request_start = kIn - head.size();
     http.request_head = std::make_shared<const std::string>(head);
     http.method = head.substr(0, head.find(' '));
+    http.replayable = is_idempotent(http.method);
     http.response_head_end = 0;
     a.resume.rung = ResumeRung::replay;
     return a;

@@ -33,6 +33,13 @@ const std::vector<Row> kChunked = {
     {"data longer than its size", "1\r\nab\r\n", Status::malformed, "a", 4},
     {"LF without CR behind data", "1\r\na\n", Status::malformed, "a", 4},
     {"folded trailer", "0\r\n X: y\r\n\r\n", Status::malformed, "", 3},
+    {"trailer without a colon", "0\r\nX\r\n\r\n", Status::malformed, "", 4},
+    {"trailer without a name", "0\r\n: y\r\n\r\n", Status::malformed, "", 3},
+    {"white space before a trailer's colon", "0\r\nX : y\r\n\r\n", Status::malformed, "", 4},
+    {"bare LF behind a trailer", "0\r\nX: y\n\r\n", Status::malformed, "", 7},
+    {"bare CR in a trailer", "0\r\nX: y\rz\r\n\r\n", Status::malformed, "", 8},
+    {"NUL in a trailer", std::string("0\r\nX: \0\r\n\r\n", 12), Status::malformed, "", 6},
+    {"endless trailers", "0\r\nX: " + std::string(9000, 'x'), Status::malformed, "", 3 + 8192},
     {"endless extension", "1;" + std::string(300, 'x'), Status::malformed, "", 258},
 };
 
@@ -54,6 +61,47 @@ TEST(BodyReader, ChunkedRowsAtOnceAndByteByByte) {
     EXPECT_EQ(content2, row.content);
     EXPECT_EQ(split.content_bytes(), row.content.size());
   }
+}
+
+TEST(BodyReader, TrailersStandApartFromTheContent) {
+  BodyReader body(BodyFraming::chunked, 0);
+  std::string content;
+  body.feed("1\r\na\r\n0\r\nX-A:  b\r\nX-", &content);
+  EXPECT_EQ(body.trailers(), "X-A:  b\r\n");  // whole lines only
+  body.feed("C:d\t\r\n\r\nnext", &content);
+  EXPECT_TRUE(body.done());
+  EXPECT_EQ(content, "a");
+  EXPECT_EQ(body.trailers(), "X-A:  b\r\nX-C:d\t\r\n");
+  EXPECT_EQ(body.trailers_dropped(), 0U);
+}
+
+// RFC 9110 section 6.5.1: too late for these, and one that reads them would take another message than we did.
+TEST(BodyReader, ForbiddenTrailersAreDropped) {
+  for (const char* name : {"Content-Length", "transfer-encoding", "HOST", "Authorization", "Proxy-Authorization",
+                           "Set-Cookie", "Cookie", "Content-Type", "Suture-Replay", "suture-", "X-Forwarded-For",
+                           "Connection", "Trailer", "Range", "If-None-Match", "Expect", "X-Request-Id"}) {
+    SCOPED_TRACE(name);
+    BodyReader body(BodyFraming::chunked, 0);
+    body.feed("0\r\nX-A: 1\r\n" + std::string(name) + ": 5\r\nX-B: 2\r\n\r\n");
+    EXPECT_TRUE(body.done());
+    EXPECT_EQ(body.trailers(), "X-A: 1\r\nX-B: 2\r\n");
+    EXPECT_EQ(body.trailers_dropped(), 1U);
+  }
+  for (const char* name : {"Content-Digest", "Server-Timing", "Grpc-Status", "ETag", "Hos", "Content"}) {
+    BodyReader body(BodyFraming::chunked, 0);
+    body.feed("0\r\n" + std::string(name) + ": 5\r\n\r\n");
+    EXPECT_EQ(body.trailers(), std::string(name) + ": 5\r\n");
+  }
+}
+
+// RFC 9112 section 7.1.1: framing without content does not go on for ever.
+TEST(BodyReader, ExtensionsOfAllChunksAreBounded) {
+  BodyReader body(BodyFraming::chunked, 0);
+  const std::string chunk = "1;" + std::string(250, 'x') + "\r\na\r\n";
+  int taken = 0;
+  while (taken < 1000 && body.feed(chunk) == chunk.size()) ++taken;
+  EXPECT_EQ(body.status(), Status::malformed);
+  EXPECT_NEAR(taken, 16 * 1024 / 250, 1);
 }
 
 TEST(BodyReader, LengthTakesExactlyItsBytes) {

@@ -34,9 +34,9 @@ const std::vector<Refused> kRefusedRequests = {
     {"two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400},
     {"bad host", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400},
     {"host with a user", "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400},
-    {"unknown coding", "POST / HTTP/1.1\r\n" + kHost + "Transfer-Encoding: gzip\r\n\r\n", 501},
+    {"coding alone", "POST / HTTP/1.1\r\n" + kHost + "Transfer-Encoding: gzip\r\n\r\n", 400},
     {"coding list", "POST / HTTP/1.1\r\n" + kHost + "Transfer-Encoding: gzip, chunked\r\n\r\n", 501},
-    {"obscured coding", "POST / HTTP/1.1\r\n" + kHost + "Transfer-Encoding: xchunked\r\n\r\n", 501},
+    {"obscured coding", "POST / HTTP/1.1\r\n" + kHost + "Transfer-Encoding: xchunked\r\n\r\n", 400},
     {"coding twice", "POST / HTTP/1.1\r\n" + kHost + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
      400},
     {"coding in 1.0", "POST / HTTP/1.0\r\n" + kHost + "Transfer-Encoding: chunked\r\n\r\n", 400},
@@ -46,7 +46,7 @@ const std::vector<Refused> kRefusedRequests = {
     {"other scheme", "GET ftp://a/ HTTP/1.1\r\n" + kHost + "\r\n", 400},
     {"fragment", "GET /#a HTTP/1.1\r\n" + kHost + "\r\n", 400},
     {"HTTP/0.9", "GET /\r\n\r\n", 400},
-    {"HTTP/3.1", "GET / HTTP/3.1\r\n" + kHost + "\r\n", 400},
+    {"HTTP/3.1", "GET / HTTP/3.1\r\n" + kHost + "\r\n", 505},
     {"lower-case version", "GET / http/1.1\r\n" + kHost + "\r\n", 400},
 };
 
@@ -88,11 +88,14 @@ TEST(RequestParser, UnderstandsFramingAndConnection) {
   EXPECT_FALSE(head.upgrade);
 }
 
-TEST(RequestParser, AbsoluteFormReplacesHost) {
+TEST(RequestParser, AbsoluteFormAgreesWithHost) {
   RequestHead head;
-  ASSERT_FALSE(parse_request_head("GET http://b:81/x HTTP/1.1\r\nHost: a\r\n\r\n", head));
+  ASSERT_FALSE(parse_request_head("GET http://b:81/x HTTP/1.1\r\nHost: B:81\r\n\r\n", head));
   EXPECT_TRUE(head.absolute);
   EXPECT_EQ(head.authority, "b:81");
+  EXPECT_TRUE(parse_request_head("GET http://b:81/x HTTP/1.1\r\nHost: b\r\n\r\n", head));
+  ASSERT_FALSE(parse_request_head("GET http://b/x HTTP/1.0\r\n\r\n", head));
+  EXPECT_EQ(head.authority, "b");
   EXPECT_EQ(head.target, "/x");
   ASSERT_FALSE(parse_request_head("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", head));
   EXPECT_EQ(head.target, "*");

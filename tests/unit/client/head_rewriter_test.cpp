@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 #include <proxy/client/head_rewriter.hpp>
+#include <proxy/client/server_timing.hpp>
 
 namespace suture {
 namespace {
@@ -39,9 +40,9 @@ TEST(RequestRewriter, RequestIdIsKeptOnlyIfSane) {
 }
 
 TEST(RequestRewriter, Targets) {
-  EXPECT_EQ(rewrite("GET http://b HTTP/1.1\r\nHost: a\r\n\r\n").substr(0, 24), "GET / HTTP/1.1\r\nHost: b\r");
-  EXPECT_EQ(rewrite("GET http://b?q HTTP/1.1\r\nHost: a\r\n\r\n").substr(0, 18), "GET /?q HTTP/1.1\r\n");
-  EXPECT_EQ(rewrite("OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n").substr(0, 20), "OPTIONS * HTTP/1.1\r\n");
+  EXPECT_EQ(rewrite("GET http://b HTTP/1.1\r\nHost: B\r\n\r\n").substr(0, 24), "GET / HTTP/1.1\r\nHost: b\r");
+  EXPECT_EQ(rewrite("GET http://b?q HTTP/1.1\r\nHost: b\r\n\r\n").substr(0, 18), "GET /?q HTTP/1.1\r\n");
+  EXPECT_EQ(rewrite("OPTIONS http://b HTTP/1.1\r\nHost: b\r\n\r\n").substr(0, 20), "OPTIONS * HTTP/1.1\r\n");
   EXPECT_NE(rewrite("GET / HTTP/1.0\r\n\r\n").find("Host: 203.0.113.10\r\n"), std::string::npos);
 }
 
@@ -89,6 +90,32 @@ TEST(ResponseRewriter, AddsOnlyXServedBy) {
   std::string out;
   write_response_head(head, {}, "pop1", out);
   EXPECT_EQ(out, "HTTP/1.1 200 Fine\r\nB: 1\r\nContent-Length: 2\r\nA: x\r\nX-Served-By: pop1\r\n\r\n");
+}
+
+TEST(ResponseRewriter, NoLengthWithoutContent) {
+  for (const std::string& status : {std::string("103 Early Hints"), std::string("204 No Content")}) {
+    const std::string in = "HTTP/1.1 " + status + "\r\nContent-Length: 0\r\n\r\n";
+    ResponseHead head;
+    ASSERT_FALSE(parse_response_head(in, "GET", head));
+    std::string out;
+    write_response_head(head, {}, "pop1", out);
+    EXPECT_EQ(out, "HTTP/1.1 " + status + "\r\nX-Served-By: pop1\r\n\r\n");
+  }
+}
+
+TEST(ResponseRewriter, ServerTimingOfOursComesBehindTheApplications) {
+  ResponseHead head;
+  ASSERT_FALSE(
+      parse_response_head("HTTP/1.1 200 OK\r\nServer-Timing: db;dur=5\r\nContent-Length: 0\r\n\r\n", "GET", head));
+  const auto timing = heal_timing("replay", std::chrono::microseconds(12345));
+  EXPECT_EQ(timing, "heal;desc=\"replay\";dur=12.3");
+  ResponsePlan plan;
+  plan.server_timing = timing;
+  std::string out;
+  write_response_head(head, plan, "pop1", out);
+  EXPECT_EQ(out,
+            "HTTP/1.1 200 OK\r\nServer-Timing: db;dur=5\r\nContent-Length: 0\r\nX-Served-By: pop1\r\n"
+            "Server-Timing: heal;desc=\"replay\";dur=12.3\r\n\r\n");
 }
 
 TEST(ErrorResponse, LengthMatches) {

@@ -80,6 +80,12 @@ class Peer {
   }
   bool at_eof() { return pending_.empty() && fill() == 0; }
   int last_errno() const { return errno_; }
+  std::uint16_t local_port() const {
+    sockaddr_in name{};
+    socklen_t size = sizeof name;
+    ::getsockname(fd_, reinterpret_cast<sockaddr*>(&name), &size);
+    return ntohs(name.sin_port);
+  }
 
  private:
   ssize_t fill() {
@@ -215,8 +221,15 @@ class ProxyTest : public ::testing::Test {
     if (worker) worker->stop();
   }
   void start() {
+    start_with([] {});
+  }
+  // `change`: the last word about the options.
+  template <class Change>
+  void start_with(Change change) {
     const auto loopback = boost::asio::ip::make_address("127.0.0.1");
-    options.listeners[0].upstream = upstream.value_or(config::TcpEndpoint(loopback, application.port()));
+    options.listeners[0].default_route().upstreams = {
+        upstream.value_or(config::TcpEndpoint(loopback, application.port()))};
+    change();
     worker = std::make_unique<Worker>(options, sink, hook);
     worker->register_metrics(registry);
     const auto opened = worker->open();

@@ -169,7 +169,7 @@ TEST_F(WebSocketSession, WhatBreaksTheProtocolPassesAndIsCounted) {
 }
 
 TEST_F(WebSocketSession, AnIdleClientIsAsked) {
-  options.listeners[0].websocket.ping_ms = 200;
+  options.listeners[0].default_route().websocket.ping_ms = 200;
   start();
   Ends ends = upgraded();
   const std::string ping = ends.client.read_bytes(kPingBytes);
@@ -189,7 +189,7 @@ TEST_F(WebSocketSession, AnIdleClientIsAsked) {
 }
 
 TEST_F(WebSocketSession, NoPingInsideALongFrame) {
-  options.listeners[0].websocket.ping_ms = 100;
+  options.listeners[0].default_route().websocket.ping_ms = 100;
   start();
   Ends ends = upgraded();
   const std::string image = from_application(kBinary, std::string(70000, 'i'));

@@ -107,10 +107,36 @@ TEST_F(MistakesTest, ListenersAndPeers) {
       {"127.0.0.1:8080\n", "127.0.0.1:8080\n    limits: 5\n", 10, "wanted a map"},
       {"127.0.0.1:8080\n", "127.0.0.1:8080\n    limits: {conections_max: 5}\n", 10, "did you mean connections_max?"},
       {"127.0.0.1:8080\n", "127.0.0.1:8080\n    limits: {request_head_bytes_max: 5}\n", 10, "bytes"},
-      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    websocket: {ping_ms: -1}\n", 10, "listeners[0].websocket.ping_ms"},
-      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    websocket: {ping: 5}\n", 10, "did you mean ping_ms?"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    limits: {connections_per_client_max: 10000001}\n", 10,
+       "wanted 0 to 10000000 connections (0: no limit)"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    limits: {requests_per_connection_max: -1}\n", 10, "not a whole number"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    limits: {request_line_bytes_max: 255}\n", 10,
+       "wanted 256 to 1048576 bytes"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    limits: {request_fields_max: 7}\n", 10,
+       "wanted 8 to 10000 header fields"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    limits: {request_body_rate_min: 1k}\n", 10, "not a whole number"},
       {"127.0.0.1:8080\n", "127.0.0.1:8080\n  - {port: 80, mode: tcp, upstream: \"[::1]:1\"}\n", 10,
        "ports must differ"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    proxy_protocol: {}\n", 10, "proxy_protocol.accept_from is missing"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    proxy_protocol: {accept_from: []}\n", 10,
+       "at least one address prefix"},
+      {"127.0.0.1:8080\n",
+       "127.0.0.1:8080\n    proxy_protocol:\n      accept_from:\n        - 10.0.0.0/8\n        - lb\n", 13,
+       "listeners[0].proxy_protocol.accept_from[1]: 'lb' is no address prefix"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    proxy_protocol: {accept_from: [10.0.0.0/33]}\n", 10,
+       "no address prefix"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    proxy_protocol: {accept_from: [\"fd00::/129\"]}\n", 10,
+       "no address prefix"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    proxy_protocol: {accept_from: [10.0.0.1/8]}\n", 10,
+       "wanted 10.0.0.0/8"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    proxy_protocol: {accept_from: [0.0.0.0/0]}\n", 10, "everybody"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    proxy_protocol: {accept_from: [\"::ffff:10.0.0.0/104\"]}\n", 10,
+       "write it as IPv4"},
+      {"127.0.0.1:8080\n",
+       "127.0.0.1:8080\n    proxy_protocol: {acept_from: [10.0.0.0/8], accept_from: [10.0.0.0/8]}\n", 10,
+       "did you mean accept_from?"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    proxy_protocol: 10.0.0.0/8\n", 10, "wanted a map"},
+      {"127.0.0.1:8080\n", "127.0.0.1:8080\n    upstream_proxy_protocol: v3\n", 10, "wanted one of off, v1, v2"},
       {"  - id: 2", "  - id: 0", 11, "out of range"},
       {"underlay: 198.18.0.2", "underlay: fd00:5::2", 12, "node.underlay has no IPv6"},
       {"underlay: 198.18.0.2", "underlay: pop2", 12, "is not an IP address"},
@@ -124,6 +150,72 @@ TEST_F(MistakesTest, ListenersAndPeers) {
        "every node has its own"},
       {"7100\nstatesync", "7100\n  - {id: 3, underlay: 198.18.0.3, statesync: \"198.18.0.2:7100\"}\nstatesync", 14,
        "every node has its own"},
+  });
+}
+
+// Appended to the listener, whose last line is 9: `routes:` is line 10.
+TEST_F(MistakesTest, Routes) {
+  const struct {
+    const char* routes;
+    int line;
+    const char* fragment;
+  } rows[] = {
+      {"", 10, "routes: empty; wanted at least one route"},
+      {"      - {hots: a}\n", 11, "did you mean host?"},
+      {"      - a\n", 11, "wanted a map"},
+      {"      - {host: \"a:80\"}\n", 11, "without port"},
+      {"      - {host: \"a b\"}\n", 11, "is no host"},
+      {"      - {host: \"*\"}\n", 11, "is no host"},
+      {"      - {host: \"*.\"}\n", 11, "is no host"},
+      {"      - {host: \"a.*.org\"}\n", 11, "wanted www.example.org, *.example.org"},
+      {"      - {host: \"a..b\"}\n", 11, "is no host"},
+      {"      - {host: \"2001:db8::1\"}\n", 11, "[2001:db8::1]"},
+      {"      - {host: \"[192.0.2.1]\"}\n", 11, "is no host"},
+      {"      - {host: \"\"}\n", 11, "is no host"},
+      {"      - {path: api}\n", 11, "with '/' in front"},
+      {"      - {path: /api/}\n", 11, "wanted /api, which takes everything below it"},
+      {"      - {path: //}\n", 11, "wanted /,"},
+      {"      - {path: \"/a?b\"}\n", 11, "without query"},
+      {"      - {path: \"/api/*\"}\n", 11, "wildcards"},
+      {"      - {path: /a, upstream: b}\n", 11, "is no upstream"},
+      {"      - {path: /a, upstream: []}\n", 11, "empty; wanted at least one upstream"},
+      {"      - path: /a\n        upstream:\n          - 127.0.0.1:1\n          - 127.0.0.1\n", 14, "is no upstream"},
+      {"      - path: /a\n        upstream:\n          - 127.0.0.1:1\n          - 127.0.0.1:1\n", 14, "listed twice"},
+      {"      - path: /a\n        upstream:\n          - 127.0.0.1:1\n          - 203.0.113.10:80\n", 14, "a loop"},
+      {"      - {path: /a, upstream: \"203.0.113.10:80\"}\n", 11, "routes[0].upstream: 203.0.113.10:80"},
+      {"      - {path: /a, replay: once}\n", 11, "wanted one of safe, idempotent, keyed, always, never"},
+      {"      - {path: /a, journal_bytes_max: 262145}\n", 11, "wanted 0 to 262144 bytes"},
+      {"      - {path: /a, checkpoints: 1}\n", 11, "wanted true or false"},
+      {"      - {path: /a, verify_tail: -1}\n", 11, "not a whole number"},
+      {"      - {path: /a, websocket: {ping: 1}}\n", 11, "did you mean ping_ms?"},
+      {"      - {path: /a, timeouts: {response_ms: 0}}\n", 11, "wanted 1 to 86400000 milliseconds"},
+      {"      - {path: /a, timeouts: {connect_ms: 1}}\n", 11, "unknown key"},
+      {"      - {path: /a}\n      - {path: /a, replay: never}\n", 12,
+       "any host and path /a is also listeners[0].routes[0]"},
+      {"      - {host: A.example}\n      - {host: a.example., path: /}\n", 12, "host a.example and any path is also"},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.routes);
+    const auto text = with(base, "127.0.0.1:8080\n", std::string("127.0.0.1:8080\n    routes:\n") + row.routes);
+    const auto loaded = load_text(text, "s.yaml");
+    EXPECT_FALSE(loaded.config.has_value());
+    ASSERT_EQ(loaded.mistakes.size(), 1U) << all(loaded);
+    EXPECT_EQ(loaded.mistakes[0].line, row.line) << all(loaded);
+    EXPECT_NE(loaded.mistakes[0].message.find(row.fragment), std::string::npos) << all(loaded);
+  }
+  const auto tcp = with(with(base, "mode: http", "mode: tcp"), "127.0.0.1:8080\n",
+                        "127.0.0.1:8080\n    routes:\n      - {path: /a}\n");
+  const auto loaded = load_text(tcp, "s.yaml");
+  ASSERT_EQ(loaded.mistakes.size(), 1U) << all(loaded);
+  EXPECT_EQ(loaded.mistakes[0].line, 10);
+  EXPECT_NE(loaded.mistakes[0].message.find("only in mode http"), std::string::npos) << all(loaded);
+}
+
+TEST_F(MistakesTest, TheListenersOwnUpstreams) {
+  check({
+      {"127.0.0.1:8080\n", "\n      - 127.0.0.1:8080\n      - 203.0.113.10:80\n", 11, "listeners[0].upstream[1]"},
+      {"127.0.0.1:8080", "[]", 9, "empty; wanted at least one upstream"},
+      {"127.0.0.1:8080", "{a: b}", 9, "wanted a single value"},
   });
 }
 
@@ -182,6 +274,11 @@ TEST_F(MistakesTest, OtherSections) {
       {"", "admin: {listen: localhost:9180}\n", 19, "not an address with a port"},
       {"", "log: {level: trace}\n", 19, "wanted one of debug, info, warn, error"},
       {"", "log: {format: xml}\n", 19, "wanted one of text, json"},
+      {"", "log: {access: {file: /tmp/a}}\n", 19, "log.access.format is missing"},
+      {"", "log: {access: {format: apache}}\n", 19, "wanted one of off, common, combined, json"},
+      {"", "log: {access: {format: json, file: access.log}}\n", 19, "is no absolute path"},
+      {"", "log: {access: {format: json, file: /nowhere/access.log}}\n", 19, "a folder that exists"},
+      {"", "log: {access: {format: json, file: /tmp}}\n", 19, "is a folder"},
       {"", "log: []\n", 19, "wanted a map"},
       {"", "listener: []\n", 19, "did you mean listeners?"},
       {"", "zzzzzz: 1\n", 19, "known here: admin, announce"},

@@ -26,6 +26,7 @@ inline SessionRecord waiting() {
   h.request_head_end = 100;
   h.request_head = std::make_shared<const std::string>("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
   h.method = "GET";
+  h.replayable = true;
   return r;
 }
 
@@ -101,6 +102,7 @@ inline Resumption plan(Row row) {
   proof.client_sent = row.record.in_known;
   proof.fenced = true;
   if (row.change) row.change(row.record, proof);
+  if (proof.sack_above && proof.sack_edge == 0) proof.sack_edge = proof.cursor + 1000;
   proof.client_sent = std::max(proof.client_sent, row.record.in_known);
   proof.received = proof.lost_bytes ? proof.client_sent : row.record.in_known;
   return plan_healing(row.record, proof);
@@ -127,6 +129,12 @@ inline const auto kRefuse = ResumeRung::refuse;
 inline const auto kIdle = ResumeRung::idle;
 inline const auto kReplay = ResumeRung::replay;
 inline const auto kRange = ResumeRung::range;
+
+// As the owner records it where the route has no policy of its own.
+inline void become_post(Exchange& e) {
+  e.method = "POST";
+  e.replayable = false;
+}
 
 inline const Change kNoSack = [](SessionRecord& r, ProofFacts&) { r.facts.sack_ok = false; };
 inline const Change kSackAbove = [](SessionRecord&, ProofFacts& p) { p.sack_above = true; };

@@ -154,6 +154,7 @@ TEST_F(HealerTest, AStrayIsFencedAndTheAnswerMakesASocketBeforeTheSessionMayWrit
   EXPECT_TRUE(ours.fenced);
   EXPECT_EQ(ours.fence, fence());
   EXPECT_EQ(world.adopted[0].resume.rung, ResumeRung::idle);
+  EXPECT_EQ(world.adopted[0].from, NodeId{2});
   EXPECT_EQ(world.adopted[0].resume.client_sent, 103U) << "S";
   EXPECT_EQ(world.rebuilt[0].out_seq, to_seq(kIss, 300));
   EXPECT_EQ(world.rebuilt[0].in_seq, to_seq(kIrs, 100));

@@ -75,6 +75,7 @@ void randomize(Exchange& e, Random& random, std::uint64_t from) {
   e.request_length = bits(40);
   if (bits(1)) e.request_head = std::make_shared<const std::string>(1 + bits(10), static_cast<char>(bits(8)));
   e.method = bits(1) ? "GET" : "\xff\x01";
+  e.replayable = bits(1);
   e.response_start = from + bits(40);
   e.response_head_end = e.response_start + bits(10);
   e.response_end = 1 + e.response_head_end + bits(10);
@@ -117,6 +118,12 @@ SessionRecord random_record(Random& random) {
   r.in_closed = bits(1);
   r.out_closed = bits(1);
   if (bits(1)) {
+    r.proxied = r.facts.key;
+    r.proxied->client_port = static_cast<std::uint16_t>(bits(16));
+    if (bits(1)) r.proxied->vip_port = 0;
+    if (bits(1)) r.proxied->vip = to_addr(boost::asio::ip::make_address("2001:db8::2"));
+  }
+  if (bits(1)) {
     HttpState& h = r.http.emplace();
     h.phase = static_cast<HttpPhase>(bits(8) % 6);
     h.exchanges = bits(20);
@@ -135,13 +142,16 @@ SessionRecord random_record(Random& random) {
 void expect_same_exchange(const Exchange& a, const Exchange& b) {
   const auto all = [](const Exchange& e) {
     return std::tuple(e.request_start, e.request_head_end, e.request_framing, e.request_length,
-                      e.request_head ? *e.request_head : "", e.method, e.response_start, e.response_head_end,
-                      e.response_end, e.status, e.response_framing, e.response_length, e.etag, e.keep_alive,
-                      e.request_body ? *e.request_body : "", e.journal_start, e.journal ? *e.journal : "");
+                      e.request_head ? *e.request_head : "", e.method, e.replayable, e.response_start,
+                      e.response_head_end, e.response_end, e.status, e.response_framing, e.response_length, e.etag,
+                      e.keep_alive, e.request_body ? *e.request_body : "", e.journal_start,
+                      e.journal ? *e.journal : "");
   };
   EXPECT_EQ(all(a), all(b));
   ASSERT_EQ(a.body != nullptr, b.body != nullptr);
-  if (a.body) EXPECT_EQ(*a.body, *b.body);
+  if (a.body) {
+    EXPECT_EQ(*a.body, *b.body);
+  }
 }
 
 void expect_same(const SessionRecord& a, const SessionRecord& b) {
@@ -153,7 +163,7 @@ void expect_same(const SessionRecord& a, const SessionRecord& b) {
   EXPECT_EQ(facts(a.facts), facts(b.facts));
   const auto rest = [](const SessionRecord& r) {
     return std::tuple(r.owner, r.incarnation, r.epoch, r.session_id, r.mode, r.fenced, r.fence, r.ts_advance,
-                      r.in_known, r.out_sent, r.out_acked, r.in_closed, r.out_closed, r.http.has_value());
+                      r.in_known, r.out_sent, r.out_acked, r.in_closed, r.out_closed, r.proxied, r.http.has_value());
   };
   EXPECT_EQ(rest(a), rest(b));
   if (!a.http || !b.http) return;
@@ -161,7 +171,9 @@ void expect_same(const SessionRecord& a, const SessionRecord& b) {
             std::tuple(b.http->phase, b.http->exchanges, b.http->pipelined));
   EXPECT_EQ(a.http->pending ? *a.http->pending : "", b.http->pending ? *b.http->pending : "");
   ASSERT_EQ(a.http->websocket != nullptr, b.http->websocket != nullptr);
-  if (a.http->websocket) EXPECT_EQ(fields_of(*a.http->websocket), fields_of(*b.http->websocket));
+  if (a.http->websocket) {
+    EXPECT_EQ(fields_of(*a.http->websocket), fields_of(*b.http->websocket));
+  }
   expect_same_exchange(*a.http, *b.http);
   ASSERT_EQ(a.http->answered.size(), b.http->answered.size());
   for (std::size_t i = 0; i < a.http->answered.size(); ++i) {
@@ -221,6 +233,12 @@ v1::WebSocket& websocket(v1::Record& record) {
   return *record.mutable_http()->mutable_websocket();
 }
 
+v1::Proxied& proxied(v1::Record& record) {
+  auto& out = *record.mutable_proxied();
+  out.set_source(std::string(4, 's')), out.set_destination(std::string(16, 'd'));
+  return out;
+}
+
 void answer(v1::Record& record, std::initializer_list<std::uint64_t> ends) {
   for (const auto end : ends) {
     auto& answered = *record.mutable_http()->add_answered();
@@ -240,6 +258,11 @@ TEST(Codec, impossible_values_are_errors) {
       {"address", [](auto& r) { r.mutable_key()->set_vip(""); }},
       {"port", [](auto& r) { r.mutable_key()->set_client_port(0); }},
       {"port", [](auto& r) { r.mutable_key()->set_vip_port(65536); }},
+      {"proxied address", [](auto& r) { r.mutable_proxied(); }},
+      {"proxied address", [](auto& r) { proxied(r).set_source(std::string(5, 'x')); }},
+      {"proxied address", [](auto& r) { proxied(r).set_destination(std::string(15, 'x')); }},
+      {"proxied port", [](auto& r) { proxied(r).set_source_port(65536); }},
+      {"proxied port", [](auto& r) { proxied(r).set_destination_port(65536); }},
       {"owner", [](auto& r) { r.set_owner(0); }},
       {"owner", [](auto& r) { r.set_owner(256); }},
       {"incarnation", [](auto& r) { r.set_incarnation(0); }},

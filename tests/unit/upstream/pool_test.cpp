@@ -79,6 +79,34 @@ TEST_F(PoolTest, DropsWhatTheApplicationClosedOrSpokeOn) {
   EXPECT_EQ(pool.take_idle(user), nullptr);
 }
 
+TEST_F(PoolTest, OwnedConnectionsAreTheirOwnersOnly) {
+  UpstreamPool pool(loop, address, 8, Millis(1000), metrics);
+  int fds[4];
+  UpstreamConnection* raw[4];
+  const std::uint64_t owners[4] = {7, UpstreamPool::kAnybody, 7, 8};
+  for (int i = 0; i < 4; ++i) {
+    auto connection = connected(pool, fds[i]);
+    raw[i] = connection.get();
+    pool.give_back(std::move(connection), owners[i]);
+  }
+  EXPECT_EQ(pool.take_idle(user, 9), nullptr);
+  auto anybodys = pool.take_idle(user);
+  EXPECT_EQ(anybodys.get(), raw[1]);
+  EXPECT_EQ(pool.take_idle(user), nullptr);
+  auto sevens = pool.take_idle(user, 7);
+  EXPECT_EQ(sevens.get(), raw[2]);
+  pool.give_back(std::move(anybodys), 8);
+  pool.give_back(std::move(sevens), 7);
+  pool.drop_owned(7);
+  EXPECT_EQ(pool.idle(), 2U);
+  EXPECT_EQ(metrics.idle.value(), 2);
+  EXPECT_EQ(pool.take_idle(user, 7), nullptr);
+  dispose(pool.take_idle(user, 8));
+  dispose(pool.take_idle(user, 8));
+  EXPECT_EQ(pool.idle(), 0U);
+  for (const int fd : fds) ::close(fd);
+}
+
 TEST_F(PoolTest, AgeLimit) {
   UpstreamPool pool(loop, address, 8, Millis(1000), metrics);
   int theirs = -1;

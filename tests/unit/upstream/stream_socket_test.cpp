@@ -38,6 +38,35 @@ TEST(StreamSocket, AShortReadEmptiesTheQueueUnlessThePeerHungUp) {
   EXPECT_EQ(pair.ours.read(buffer).status, IoResult::Status::eof);
 }
 
+TEST(StreamSocket, APeekTakesNothing) {
+  Pair pair;
+  char buffer[16];
+  pair.ours.note_events(EPOLLIN);
+  EXPECT_EQ(pair.ours.peek(buffer).status, IoResult::Status::again);
+  EXPECT_FALSE(pair.ours.readable());
+  ASSERT_EQ(::write(pair.theirs, "abc", 3), 3);
+  pair.ours.note_events(EPOLLIN);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(pair.ours.peek(buffer).bytes, 3U);
+  EXPECT_TRUE(pair.ours.readable());
+  EXPECT_EQ(pair.ours.read({buffer, 2}).bytes, 2U);
+  EXPECT_EQ(pair.ours.peek(buffer).bytes, 1U);
+  EXPECT_EQ(buffer[0], 'c');
+  EXPECT_EQ(pair.ours.read({buffer, 1}).bytes, 1U);
+  ::close(std::exchange(pair.theirs, -1));
+  EXPECT_EQ(pair.ours.peek(buffer).status, IoResult::Status::eof);
+}
+
+TEST(Backlog, PrependedBytesGoFirst) {
+  Pair pair;
+  Backlog backlog;
+  backlog.append("head");
+  backlog.prepend("");
+  backlog.prepend("greeting ");
+  EXPECT_EQ(backlog.view(), "greeting head");
+  EXPECT_EQ(backlog.flush(pair.ours).bytes, 13U);
+  EXPECT_TRUE(backlog.empty());
+}
+
 TEST(Backlog, KeepsOrderAcrossPartialWrites) {
   Pair pair;
   Backlog backlog;
