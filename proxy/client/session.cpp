@@ -310,8 +310,7 @@ void Session::connect_upstream() {
 
 void Session::upstream_connected() {
   turn_.taken();
-  to_upstream_.prepend(upstream_greeting());
-  on_upstream_connected();
+  greet_upstream();
 }
 
 void Session::connect_failed(int error) {

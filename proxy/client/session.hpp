@@ -154,6 +154,7 @@ class Session : public EventHandler, public UpstreamUser {
   void linger();
   bool discard_input();
   void upstream_connected();
+  void greet_upstream();
   void await_client();
   bool client_is_silent() const;
   void reset_now();
