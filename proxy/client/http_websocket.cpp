@@ -43,6 +43,7 @@ bool HttpSession::begin_websocket(const WebSocketTerms& terms, std::string_view 
   if (state.session.empty()) record_.http->request_head.reset();
   const std::uint64_t first = record_.in_known - in_.size();
   websocket_ = std::make_unique<Upgraded>(WebSocketRelay(std::move(state), first, record_.out_sent, worker_.head_out));
+  websocket_->relay.set_budget(worker_.journals);
   positions_follow_ = true;
   deadline_in(worker_.options.timeouts.tcp_idle_ms);
   head_.reset();
@@ -146,6 +147,7 @@ void HttpSession::resume_websocket(const Resumption& to) {
     record_.out_closed = true;
   }
   websocket_ = std::make_unique<Upgraded>(WebSocketRelay(http, record_.in_known, record_.out_sent));
+  websocket_->relay.set_budget(worker_.journals);
   heal_open_ = to.rung == ResumeRung::reattach;
   publish_websocket();
   if (!write_rest(to)) return;

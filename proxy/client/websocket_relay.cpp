@@ -11,10 +11,6 @@ constexpr std::string_view kOwnPing = "suture keep-alive";
 // Masked, without payload.
 constexpr std::uint64_t kClientFrameBytesMin = 6;
 
-std::shared_ptr<const std::string> shared(std::string bytes) {
-  return bytes.empty() ? nullptr : std::make_shared<const std::string>(std::move(bytes));
-}
-
 }  // namespace
 
 WebSocketRelay::WebSocketRelay(WebSocketState terms, std::uint64_t in, std::uint64_t out, std::string_view head)
@@ -143,13 +139,14 @@ void WebSocketRelay::message_ends(std::string_view last_frame) {
 // Empty: too long. The messages before one that is missing are of no use.
 void WebSocketRelay::remember(std::string message) {
   auto& all = state_.messages;
-  if (message.empty() || message.size() > kMessagesBytesMax) {
+  const auto bytes = message.size() > kMessagesBytesMax ? nullptr : kept(std::move(message));
+  if (!bytes) {
     all.clear();
     message_bytes_ = 0;
     return;
   }
-  message_bytes_ += message.size();
-  all.push_back(std::make_shared<const std::string>(std::move(message)));
+  message_bytes_ += bytes->size();
+  all.push_back(bytes);
   while (all.size() > WebSocketState::kMessagesMax || message_bytes_ > kMessagesBytesMax) {
     message_bytes_ -= all.front()->size();
     all.pop_front();
@@ -285,12 +282,17 @@ void WebSocketRelay::acknowledged(std::uint64_t out_acked) {
   journal_start_ += n;
 }
 
+std::shared_ptr<const std::string> WebSocketRelay::kept(std::string bytes) const {
+  if (bytes.empty()) return nullptr;
+  return budget_ ? budget_->make(std::move(bytes)) : std::make_shared<const std::string>(std::move(bytes));
+}
+
 void WebSocketRelay::describe(HttpState& http) const {
   http.websocket = std::make_shared<const WebSocketState>(state_);
   http.journal_start = journal_start_;
-  http.journal = shared(journal_);
+  http.journal = kept(journal_);
   const bool known = large_in_ == 0 && !under_way_lost_ && under_way_.size() + held_in_.size() <= kPendingBytesMax;
-  http.pending = resumable() && known ? shared(under_way_ + held_in_) : nullptr;
+  http.pending = resumable() && known ? kept(under_way_ + held_in_) : nullptr;
 }
 
 // --- taken over ------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 
+#include <proxy/client/journal.hpp>
 #include <proxy/client/websocket_frames.hpp>
 #include <statesync/http_state.hpp>
 
@@ -35,6 +36,10 @@ class WebSocketRelay {
   // Of another node's connection, from its record (healing/heal_websocket has said what can be done with it).
   // `cursor`: what the client has.
   WebSocketRelay(const HttpState& http, std::uint64_t in_known, std::uint64_t cursor);
+
+  // What all sessions of a worker keep in records together is bounded (journal.hpp). Without a budget, in tests: not.
+  // What it does not take is not recorded, and such a session heals on a lower rung.
+  void set_budget(const JournalBudget& budget) { budget_ = &budget; }
 
   struct Passed {
     std::string bytes;             // for the other side
@@ -76,9 +81,11 @@ class WebSocketRelay {
   bool skips(const WebSocketFrame& frame) const { return !frame.control() && state_.received < skip_to_; }
   void message_ends(std::string_view last_frame);
   void remember(std::string message);
+  std::shared_ptr<const std::string> kept(std::string bytes) const;  // null: nothing, or no room
   void sent(std::string_view frame);
   std::string data_frames(std::string_view frames) const;
 
+  const JournalBudget* budget_ = nullptr;
   WebSocketState state_;
   WebSocketFrames in_, out_;
   std::string held_in_, held_out_;  // beginnings of frames

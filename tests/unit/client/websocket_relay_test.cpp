@@ -128,6 +128,19 @@ TEST(WebSocketRelay, TheJournalIsWhatIsNotAcknowledged) {
   EXPECT_FALSE(described(r).journal);
 }
 
+TEST(WebSocketRelay, WhatTheBudgetDoesNotTakeIsNotRecorded) {
+  const JournalBudget budget(100);
+  WebSocketRelay r = relay();
+  r.set_budget(budget);
+  r.from_client(from_client(kText, "kept") + from_client(kText, std::string(200, 'x')));
+  EXPECT_TRUE(r.state().messages.empty());
+  r.from_client(from_client(kText, "again"));
+  EXPECT_EQ(r.state().messages.size(), 1U);
+  const std::string answer = from_application(kText, std::string(200, 'y'));
+  EXPECT_EQ(r.from_application(answer).bytes, answer);
+  EXPECT_FALSE(described(r).journal);
+}
+
 TEST(WebSocketRelay, LongFramesPassInPieces) {
   WebSocketRelay r = relay();
   const std::string limit = from_application(kBinary, std::string(WebSocketRelay::kHeldBytesMax - 4, 'x'));
