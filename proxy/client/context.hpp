@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include <proxy/client/client_counts.hpp>
 #include <proxy/client/client_metrics.hpp>
 #include <proxy/client/closing.hpp>
 #include <proxy/client/http_head.hpp>
@@ -52,6 +54,17 @@ struct WorkerContext {
 
   // Sessions whose silent client must speak before it can be reset (Session::reset_client).
   std::vector<Session*> resetting;
+
+  std::shared_ptr<ClientCounts> client_counts;
+  // nullopt: the client has as many connections as it may.
+  std::optional<ClientSlot> take_slot(const config::Listener& listener, const config::Address& client) {
+    const std::uint32_t max = listener.limits.connections_per_client_max;
+    if (max == 0) return ClientSlot();
+    const auto key = ClientCounts::key_of(client, listener.port);
+    if (client_counts->take(key, max)) return ClientSlot(client_counts, key);
+    metrics.rejected_connections_per_client.add();
+    return std::nullopt;
+  }
 
   // How a session that was taken over went on, for the metrics and for the control thread.
   void healed(const suture_flow_key& key, ResumeRung rung, const char* reason) {

@@ -42,7 +42,7 @@ void HttpSession::log_access(unsigned status, std::uint64_t body_bytes, std::opt
   if (!access_) return;
   const auto note = std::move(access_);
   const WorkerOptions& options = worker_.options;
-  const std::string client = client_of(record_.facts.key).address().to_string();
+  const std::string client = original_client().address().to_string();
   const std::string upstream = exchange_ && any_passed_ ? config::to_string(pool().address()) : std::string();
   AccessEntry entry;
   entry.client = client;

@@ -308,7 +308,7 @@ void HttpSession::begin_exchange(const RequestHead& request) {
                  (request.framing == BodyFraming::chunked ||
                   (request.framing == BodyFraming::length && request.length <= limits::recorded_bytes_max));
   writer_.begin(route_->journal_bytes_max);
-  pace_.begin(Millis(worker_.options.timeouts.request_body_ms), listener_.listener.limits.request_body_rate_min);
+  pace_.begin(Millis(request_body_ms()), listener_.listener.limits.request_body_rate_min);
   response_body_ = {};
   response_scanner_.reset();
 }

@@ -50,6 +50,9 @@ class Session : public EventHandler, public UpstreamUser {
   void abort() { reset_client(CloseCause::aborted); }
   void give_up_fence();
 
+  static bool is_front(const config::Listener& listener, const config::Address& client);
+  void hold(ClientSlot slot) { slot_ = std::move(slot); }  // as long as the session lives
+
   bool over() const { return over_; }
   SessionMode mode() const { return record_.mode; }
   const SessionRecord& record() const { return record_; }
@@ -195,6 +198,7 @@ class Session : public EventHandler, public UpstreamUser {
   bool dirty_ = false;
   bool client_failed_ = false;  // EPOLLERR was seen: reset, or given up by the kernel
   bool lingering_ = false;
+  ClientSlot slot_;
   bool awaits_proxy_header_ = false;
   bool over_ = false;
 };

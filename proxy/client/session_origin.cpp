@@ -18,10 +18,13 @@ constexpr auto kLogInterval = std::chrono::seconds(5);
 }  // namespace
 
 // "MUST not try to guess whether the protocol header is present or not" (section 2).
-bool Session::client_is_front() const {
-  const auto& fronts = listener_.listener.proxy_protocol_from;
-  const auto client = client_of(record_.facts.key).address();
+bool Session::is_front(const config::Listener& listener, const config::Address& client) {
+  const auto& fronts = listener.proxy_protocol_from;
   return std::any_of(fronts.begin(), fronts.end(), [&](const auto& prefix) { return covers(prefix, client); });
+}
+
+bool Session::client_is_front() const {
+  return is_front(listener_.listener, client_of(record_.facts.key).address());
 }
 
 // True: the session's own protocol goes on.
@@ -50,6 +53,11 @@ bool Session::take_proxy_header() {
   // What was seen is there to be read.
   if (got.bytes != header.bytes) return close_now(CloseCause::internal), false;
   awaits_proxy_header_ = false;
+  if (!header.local) {
+    auto slot = worker_.take_slot(listener_.listener, header.source.address());
+    if (!slot) return reset_client(CloseCause::request_refused), false;
+    hold(std::move(*slot));
+  }
   // The socket's own addresses say so as well: an heir must know that the header is gone.
   record_.proxied = header.local ? record_.facts.key : make_flow_key(header.source, header.destination);
   auto& metrics = worker_.metrics;

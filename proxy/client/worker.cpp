@@ -20,11 +20,8 @@ constexpr auto kHookLogInterval = std::chrono::seconds(5);
 class Worker::Impl final : public WorkerContext {
  public:
   Impl(WorkerOptions o, RecordSink& s, AcceptHook& hook)
-      : WorkerContext(own_options, s),
-        own_options(std::move(o)),
-        accept_hook(hook),
-        client_counts(own_options.client_counts) {
-    if (!client_counts) client_counts = std::make_shared<ClientCounts>();
+      : WorkerContext(own_options, s), own_options(std::move(o)), accept_hook(hook) {
+    client_counts = own_options.client_counts ? own_options.client_counts : std::make_shared<ClientCounts>();
     marks = {own_options.fin_mark, own_options.rst_mark};
     next_session_id = (static_cast<std::uint64_t>(own_options.index) << 48) + 1;
     scratch.resize(limits::relay_buffer_bytes);
@@ -46,8 +43,7 @@ class Worker::Impl final : public WorkerContext {
   void adopt(const Adoption& adoption);
   Listener* listener_of(const SessionRecord& record) const;
   std::unique_ptr<Session> make_session(ListenerContext& context, StreamSocket socket, const ConnFacts& facts);
-  Session& add_session(std::unique_ptr<Session> session, Listener* accepted_by, ClientSlot slot = {});
-  std::optional<ClientSlot> take_slot(const Listener& listener, const config::TcpEndpoint& client);
+  Session& add_session(std::unique_ptr<Session> session, Listener* accepted_by);
   template <class Action>
   void command(const suture_flow_key& key, Action action);
   void session_over(Session& session) override;
@@ -55,13 +51,11 @@ class Worker::Impl final : public WorkerContext {
 
   const WorkerOptions own_options;
   AcceptHook& accept_hook;
-  std::shared_ptr<ClientCounts> client_counts;
   std::vector<std::unique_ptr<ListenerContext>> contexts;
   std::vector<std::unique_ptr<Listener>> listeners;
   struct Entry {
     std::unique_ptr<Session> session;
     Listener* listener;  // that accepted it; nullptr: adopted
-    ClientSlot slot;
   };
   std::vector<Entry> sessions;
   boost::unordered_flat_map<suture_flow_key, Session*, FlowKeyHash> by_key;
@@ -137,29 +131,22 @@ std::unique_ptr<Session> Worker::Impl::make_session(ListenerContext& context, St
   return std::make_unique<TcpSession>(*this, context, std::move(socket), facts);
 }
 
-Session& Worker::Impl::add_session(std::unique_ptr<Session> made, Listener* accepted_by, ClientSlot slot) {
+Session& Worker::Impl::add_session(std::unique_ptr<Session> made, Listener* accepted_by) {
   Session& session = *made;
   (session.mode() == SessionMode::http ? metrics.active_http : metrics.active_tcp).add(1);
   session.worker_slot = sessions.size();
   by_key.insert_or_assign(session.record().facts.key, &session);
-  sessions.push_back({std::move(made), accepted_by, std::move(slot)});
+  sessions.push_back({std::move(made), accepted_by});
   active.fetch_add(1, std::memory_order_relaxed);
   return session;
 }
 
-// nullopt: the client has as many connections as it may.
-std::optional<ClientSlot> Worker::Impl::take_slot(const Listener& listener, const config::TcpEndpoint& client) {
-  const config::Listener& configured = listener.context().listener;
-  if (configured.limits.connections_per_client_max == 0) return ClientSlot();
-  const auto key = ClientCounts::key_of(client.address(), configured.port);
-  if (!client_counts->take(key, configured.limits.connections_per_client_max)) return std::nullopt;
-  return ClientSlot(client_counts, key);
-}
-
 void Worker::Impl::accepted(Listener& listener, StreamSocket socket, const config::TcpEndpoint& client) {
-  auto slot = take_slot(listener, client);
+  // Whom a front balancer passes on is known later.
+  const config::Listener& configured = listener.context().listener;
+  auto slot = Session::is_front(configured, client.address()) ? std::optional<ClientSlot>(ClientSlot())
+                                                              : take_slot(configured, client.address());
   if (!slot) {
-    metrics.rejected_connections_per_client.add();
     closing::reset(socket, marks);
     return listener.released();
   }
@@ -168,7 +155,8 @@ void Worker::Impl::accepted(Listener& listener, StreamSocket socket, const confi
   ListenerContext& context = listener.context();
   const bool http = context.listener.mode == SessionMode::http;
   (http ? metrics.accepted_http : metrics.accepted_tcp).add();
-  Session& session = add_session(make_session(context, std::move(socket), facts), &listener, std::move(*slot));
+  Session& session = add_session(make_session(context, std::move(socket), facts), &listener);
+  session.hold(std::move(*slot));
   if (auto added = loop.add(fd, session); !added) {
     log::error("session_not_watched", {{"error", added.error().message}});
     return session.stop(StopAction::reset, StopPatience::none);

@@ -54,6 +54,24 @@ void expect_proxied(const SessionRecord& record, const Endpoint& source, const E
 
 // --- from a front balancer -------------------------------------------------------------------------------------------
 
+// limits.connections_per_client_max is for those behind the balancer, not for the balancer.
+TEST_F(ProxyHeaderTest, ClientsAreCountedByTheirOwnAddress) {
+  options.listeners[0].limits.connections_per_client_max = 1;
+  start();
+  Peer balancers_check = connect_and_send(kLocal + kGet);
+  Peer first = connect_and_send(build_v1(kSource, kDestination) + kGet);
+  Peer other = connect_and_send(build_v1(kSource6, kDestination6) + kGet);
+  std::vector<Peer> asked;
+  for (int i = 0; i < 3; ++i) {
+    asked.push_back(application.accept());
+    EXPECT_EQ(asked.back().read_head().substr(0, 6), "GET /a");
+  }
+  Peer second = connect_and_send(build_v2(kSource, kDestination) + kGet);
+  EXPECT_EQ(second.read_all(), "");
+  EXPECT_EQ(second.last_errno(), ECONNRESET);
+  EXPECT_EQ(refused("connections_per_client"), 1);
+}
+
 TEST_F(ProxyHeaderTest, TheFirstRequestBeginsBehindIt) {
   start();
   for (const std::string& header : {build_v1(kSource, kDestination), build_v2(kSource, kDestination)}) {
