@@ -109,6 +109,19 @@ TEST_F(WebSocketSession, TheHandshake) {
   EXPECT_EQ(metric("suture_websocket_untracked_total"), 0);
 }
 
+TEST_F(WebSocketSession, ARouteMayNotWantIt) {
+  options.listeners[0].default_route().websocket.resume = false;
+  start();
+  const Ends ends = upgraded();
+  EXPECT_EQ(ends.asked.find("Suture"), std::string::npos);
+  EXPECT_EQ(state_published().session, "");
+  ASSERT_TRUE(sink.last().http->websocket) << "frames are followed all the same";
+  // Nor may the heir's.
+  Flow f = flow();
+  adopt(at_rest(f));
+  expect_closed(f, heal_reason::not_resumable);
+}
+
 TEST_F(WebSocketSession, FramesPassWholeAndAreRecordedFirst) {
   start();
   Ends ends = upgraded();
