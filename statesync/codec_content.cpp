@@ -68,7 +68,7 @@ Result<BodyTrack> decode_body(const v1::BodyTrack& in, ContentBudget& budget) {
 
 bool consistent(const WebSocketState& ws) {
   return ws.session.size() <= kNameBytesMax && ws.subprotocol.size() <= kEtagBytesMax &&
-         ws.extensions.size() <= kEtagBytesMax && ws.out_frame_end >= ws.out_frame &&
+         ws.extensions.size() <= kEtagBytesMax && ws.ping.size() <= kNameBytesMax && ws.out_frame_end >= ws.out_frame &&
          ws.messages.size() <= std::min<std::uint64_t>(WebSocketState::kMessagesMax, ws.received) &&
          std::all_of(ws.messages.begin(), ws.messages.end(), [](const auto& m) { return m && !m->empty(); });
 }
@@ -87,6 +87,7 @@ void encode_websocket(const WebSocketState& ws, v1::WebSocket& out) {
   out.set_in_close(ws.in_close);
   out.set_out_close(ws.out_close);
   for (const auto& message : ws.messages) out.add_messages(*message);
+  out.set_ping(ws.ping);
 }
 
 Result<WebSocketState> decode_websocket(const v1::WebSocket& in, ContentBudget& budget) {
@@ -104,6 +105,7 @@ Result<WebSocketState> decode_websocket(const v1::WebSocket& in, ContentBudget& 
   ws.out_fragmented = in.out_fragmented();
   ws.in_close = in.in_close();
   ws.out_close = in.out_close();
+  ws.ping = in.ping();
   for (const auto& message : in.messages()) ws.messages.push_back(std::make_shared<const std::string>(message));
   if (!consistent(ws)) return bad("a WebSocket state that contradicts itself");
   if (!budget.take(content_bytes(ws))) return bad("more content than fits into a record");

@@ -2,7 +2,8 @@
 // the messages that an heir may have to finish or to hand over once more.
 //
 //   out:  ... out_frame | [ a frame longer than the limit, under way ] out_frame_end ...
-//   in:   ... in_frame  | HttpState::pending: the beginning of the next frame
+//   in:   ... [ frames of a message under way ] in_frame [ the beginning of the next frame ] in_known
+//             |<--------------------- HttpState::pending ---------------------------------->|
 //
 // Frames to the client are sent whole, as far as they fit into the limit: Exchange::journal then ends with a frame.
 #pragma once
@@ -32,12 +33,13 @@ struct WebSocketState {
   // The last messages from the client, oldest first, all frames of each as it sent them (masked), without control
   // frames; the newest is message number `received`.
   std::deque<std::shared_ptr<const std::string>> messages;
+  std::string ping;  // the client's last Ping, as it sent it, while the application has not answered it
 
   static constexpr std::size_t kMessagesMax = 64;
 };
 
 inline std::size_t content_bytes(const WebSocketState& websocket) {
-  std::size_t bytes = 0;
+  std::size_t bytes = websocket.ping.size();
   for (const auto& message : websocket.messages) bytes += message->size();
   return bytes;
 }

@@ -11,15 +11,17 @@ namespace suture {
 
 // The rung of the healing ladder (DESIGN.md) on which a session goes on.
 // X(NAME, "metric label"): suture_heals_total{rung="label"}
-#define SUTURE_RESUME_RUNGS(X)                                                                   \
-  X(idle, "idle")       /* between exchanges; the next request is read as usual */               \
-  X(journal, "journal") /* the response's rest is in the record; then as idle */                 \
-  X(replay, "replay")   /* the recorded request goes to this PoP's application again */          \
-  X(range, "range")     /* the response goes on at the cursor: Range + If-Range */               \
-  X(refetch, "refetch") /* all of the response is asked for again, and compared by its digest */ \
-  X(events, "events")   /* an event stream goes on: Last-Event-ID */                             \
-  X(refuse, "refuse")   /* 503, Retry-After, Connection: close: own words, where they fit */     \
-  X(reset, "reset")     /* RST: nothing else is provably right */
+#define SUTURE_RESUME_RUNGS(X)                                                                                   \
+  X(idle, "idle")         /* between exchanges; the next request is read as usual */                             \
+  X(journal, "journal")   /* the response's rest is in the record; then as idle */                               \
+  X(replay, "replay")     /* the recorded request goes to this PoP's application again */                        \
+  X(range, "range")       /* the response goes on at the cursor: Range + If-Range */                             \
+  X(refetch, "refetch")   /* all of the response is asked for again, and compared by its digest */               \
+  X(events, "events")     /* an event stream goes on: Last-Event-ID */                                           \
+  X(reattach, "reattach") /* a WebSocket, with a new application instance */                                     \
+  X(close, "close")       /* a WebSocket ends at a frame boundary: Close 1012, or what was missing of its end */ \
+  X(refuse, "refuse")     /* 503, Retry-After, Connection: close: own words, where they fit */                   \
+  X(reset, "reset")       /* RST: nothing else is provably right */
 
 enum class ResumeRung : std::uint8_t {
 #define SUTURE_RESUME_ENUM(name, label) name,
@@ -44,7 +46,7 @@ constexpr std::string_view to_label(ResumeRung rung) {
 // Where the session goes on. Offsets as in SessionRecord.
 struct Resumption {
   ResumeRung rung = ResumeRung::reset;
-  const char* reason = "";        // of refuse and reset: why no better one (heal_reasons.hpp); static
+  const char* reason = "";        // of close, refuse and reset: why no better one (heal_reasons.hpp); static
   std::uint64_t cursor = 0;       // c: the client has everything of `out` below; the socket's next byte
   std::uint64_t received = 0;     // the socket's next byte of `in`: L, or S on the lost-bytes rung
   std::uint64_t client_sent = 0;  // S: a request whose head ends at or below it runs only if it may be replayed

@@ -38,6 +38,8 @@ const char* to_string(CloseCause cause) {
       return "released";
     case CloseCause::aborted:
       return "aborted";
+    case CloseCause::ping_timeout:
+      return "ping_timeout";
     case CloseCause::internal:
       return "internal";
     case CloseCause::count_:
@@ -74,6 +76,10 @@ void ClientMetrics::register_metrics(MetricsRegistry& r) {
     r.counter("suture_requests_total", "Requests by the class of the status that the client got.",
               label("code", i == 0 ? "none" : std::to_string(i) + "xx"), requests[i]);
   r.counter("suture_upgrades_total", "Connections that left HTTP by an upgrade.", "", upgrades);
+  r.counter("suture_websocket_untracked_total",
+            "WebSocket connections whose frames are not known (protocol broken, unknown extension): not to be healed.",
+            "", websocket_untracked);
+  r.counter("suture_websocket_pings_total", "Pings of the proxy's own to idle WebSocket clients.", "", websocket_pings);
 
   const auto rejected = [&](const char* reason, const Counter& c) {
     r.counter("suture_rejected_total", "What clients asked for and did not get from the proxy itself.",

@@ -29,6 +29,7 @@ enum class CloseCause : std::uint8_t {
   reset_heal,    // taken over, and ended with an RST
   released,      // another node owns the session now
   aborted,       // on the control thread's word
+  ping_timeout,  // a WebSocket client that does not answer
   internal,
   count_
 };
@@ -38,7 +39,7 @@ struct ClientMetrics {
   Gauge active_tcp, active_http;
   Counter bytes_in, bytes_out;      // of clients' streams
   std::array<Counter, 6> requests;  // by first digit of the status that the client got; [0]: none
-  Counter upgrades;
+  Counter upgrades, websocket_untracked, websocket_pings;
   Counter rejected_connections_max, rejected_malformed, rejected_head_too_large, rejected_body_too_large,
       rejected_head_timeout, rejected_body_timeout, rejected_unsupported, rejected_framing, rejected_target,
       rejected_connections_per_client, rejected_proxy_header, rejected_proxy_header_timeout;

@@ -69,7 +69,7 @@ struct WorkerContext {
   // How a session that was taken over went on, for the metrics and for the control thread.
   void healed(const suture_flow_key& key, ResumeRung rung, const char* reason) {
     metrics.heals[static_cast<std::size_t>(rung)].add();
-    if (rung == ResumeRung::refuse || rung == ResumeRung::reset)
+    if (rung == ResumeRung::refuse || rung == ResumeRung::reset || (rung == ResumeRung::close && *reason != '\0'))
       metrics.heal_failures[heal_reason::index_of(reason)].add();
     if (options.on_adopted) options.on_adopted(key, rung, reason);
   }

@@ -87,8 +87,10 @@ class HeadParser final : public http::basic_parser<is_request> {
         field.kind = FieldKind::via;
         break;
       default:
-        if (begins_alike(field.name, "x-forwarded-") || begins_alike(field.name, "suture-"))
+        if (begins_alike(field.name, "x-forwarded-"))
           field.kind = FieldKind::forwarded;
+        else if (begins_alike(field.name, "suture-"))
+          field.kind = FieldKind::suture;
         else if (equals_nocase(field.name, "x-request-id"))
           field.kind = FieldKind::request_id;
     }

@@ -38,6 +38,7 @@ void write_request_head(const RequestHead& head, const ForwardingFacts& facts, s
       case FieldKind::connection:
       case FieldKind::transfer_encoding:
       case FieldKind::forwarded:
+      case FieldKind::suture:
       case FieldKind::upgrade:
         break;
       case FieldKind::request_id:
@@ -55,7 +56,10 @@ void write_request_head(const RequestHead& head, const ForwardingFacts& facts, s
         if (!facts.range.empty() && (equals_nocase(field.name, "range") || equals_nocase(field.name, "if-range")))
           break;
         if (!facts.last_event_id.empty() && equals_nocase(field.name, "last-event-id")) break;
-        append_field(out, field.name, field.value);
+        if (!facts.websocket_key.empty() && equals_nocase(field.name, "sec-websocket-key"))
+          append_field(out, field.name, facts.websocket_key);
+        else
+          append_field(out, field.name, field.value);
     }
   }
   if (!host_written) append_field(out, "Host", host);
@@ -73,6 +77,8 @@ void write_request_head(const RequestHead& head, const ForwardingFacts& facts, s
   append_field(out, "X-Forwarded-Host", host);
   append_field(out, "X-Request-Id", head.request_id.empty() ? facts.request_id : head.request_id);
   if (facts.replay) out.append("Suture-Replay: 1\r\n");
+  if (!facts.session.empty()) append_field(out, "Suture-Session", facts.session);
+  if (!facts.resume.empty()) append_field(out, "Suture-Resume", facts.resume);
   if (!facts.range.empty()) {
     append_field(out, "Range", facts.range);
     append_field(out, "If-Range", facts.if_range);
@@ -88,10 +94,12 @@ void write_response_head(const ResponseHead& head, const ResponsePlan& plan, std
   out.push_back(' ');
   out.append(head.reason);
   out.append("\r\n");
+  bool extensions_written = false;
   for (const Field& field : head.fields) {
     switch (field.kind) {
       case FieldKind::connection:
       case FieldKind::transfer_encoding:
+      case FieldKind::suture:
         break;
       case FieldKind::upgrade:
         // Without Connection it is only an advertisement for this hop (426 keeps its meaning through the status).
@@ -102,6 +110,11 @@ void write_response_head(const ResponseHead& head, const ResponsePlan& plan, std
         if (head.status >= 200 && head.status != 204) append_field(out, field.name, field.value);
         break;
       default:
+        if (!plan.websocket_extensions.empty() && equals_nocase(field.name, "sec-websocket-extensions")) {
+          if (!extensions_written) append_field(out, field.name, plan.websocket_extensions);
+          extensions_written = true;
+          break;
+        }
         append_field(out, field.name, field.value);
     }
   }

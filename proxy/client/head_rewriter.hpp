@@ -19,6 +19,11 @@ struct ForwardingFacts {
   std::string_view range = {};
   std::string_view if_range = {};
   std::string_view last_event_id = {};  // Last-Event-ID, in place of the client's own
+  // WebSocket (docs/websocket.md): Suture-Session; of one that is taken up again Suture-Resume, and our own
+  // Sec-WebSocket-Key in place of the client's.
+  std::string_view session = {};
+  std::string_view resume = {};
+  std::string_view websocket_key = {};
 };
 
 // Appends to `out`. X-Forwarded-* of the client are dropped: nobody is trusted.
@@ -31,6 +36,7 @@ struct ResponsePlan {
   bool switch_protocols = false;  // 101: Upgrade and Connection stay
   // Server-Timing of our own, behind the application's; "": none. Never for interim responses.
   std::string_view server_timing = {};
+  std::string_view websocket_extensions = {};  // in place of the application's; empty: as they are
 };
 void write_response_head(const ResponseHead& head, const ResponsePlan& plan, std::string_view node_name,
                          std::string& out);

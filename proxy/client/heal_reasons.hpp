@@ -36,6 +36,15 @@
   X(no_etag)                                                                                              \
   X(no_checkpoint) /* no mark lies beyond what the client may hold */                                     \
   X(no_event_id)   /* an event stream without ids */                                                      \
+  /* the plan: a WebSocket that no other application instance can take up */                              \
+  X(websocket_frame)      /* inside a frame, or among frames, that the record does not have */            \
+  X(websocket_fragmented) /* a message to the client is half delivered */                                 \
+  X(websocket_upload)     /* a frame or message of the client, too long to be recorded, is under way */   \
+  X(websocket_closing)    /* a Close frame or a FIN has passed */                                         \
+  X(not_resumable)        /* the application has not opted in */                                          \
+  /* the session, of a WebSocket */                                                                       \
+  X(resume_refused)  /* the application did not take it up */                                             \
+  X(resume_mismatch) /* it did, on other terms or with a count that cannot be right */                    \
   /* the session */                                                                                       \
   X(range_refused)  /* the application did not answer 206 */                                              \
   X(range_mismatch) /* 206, but not the bytes that are missing */                                         \

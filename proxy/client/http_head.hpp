@@ -42,7 +42,8 @@ enum class FieldKind : std::uint8_t {
   host,
   upgrade,
   via,
-  forwarded,   // X-Forwarded-*, Suture-*: ours to say
+  forwarded,   // X-Forwarded-*: ours to say
+  suture,      // Suture-*: between this proxy and the application only
   request_id,  // X-Request-Id
 };
 

@@ -74,6 +74,9 @@ void HttpPosition::exchange_over(std::uint64_t out_acked) {
 
 void HttpPosition::acknowledged(std::uint64_t out_acked) {
   std::erase_if(state_.answered, [&](const Exchange& e) { return e.response_end <= out_acked; });
+  // The frames that were on the way.
+  if (state_.websocket && state_.journal && state_.journal_start + state_.journal->size() <= out_acked)
+    state_.journal.reset();
 }
 
 }  // namespace suture

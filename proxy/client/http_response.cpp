@@ -195,6 +195,8 @@ bool HttpSession::switch_protocols(std::string_view rest) {
   worker_.head_out.clear();
   ResponsePlan plan;
   plan.switch_protocols = true;
+  const auto terms = websocket_terms();
+  if (terms) plan.websocket_extensions = terms->extensions_changed;
   const std::string timing = timing_of_heal();
   plan.server_timing = timing;
   write_response_head(worker_.response, plan, worker_.options.node_name, worker_.head_out);
@@ -202,6 +204,8 @@ bool HttpSession::switch_protocols(std::string_view rest) {
   position().upgraded();
   worker_.metrics.requests[1].add();
   worker_.metrics.upgrades.add();
+  if (terms) return begin_websocket(*terms, rest);
+  record_.http->request_head.reset();
   publish();
   if (!write_client(worker_.head_out, rest)) return false;
   deadline_in(worker_.options.timeouts.tcp_idle_ms);

@@ -32,6 +32,9 @@ void HttpSession::resume(const Resumption& to) {
     case ResumeRung::refetch:
     case ResumeRung::events:
       return resume_exchange(to, known);
+    case ResumeRung::reattach:
+    case ResumeRung::close:
+      return resume_websocket(to);
     default:
       if (record_.http->request_head) note_request_line(*record_.http->request_head);
       std::erase_if(record_.http->answered, [&](const Exchange& e) { return e.response_end > to.cursor + to.journal; });

@@ -57,7 +57,7 @@ void HttpSession::start() {
 
 void HttpSession::on_ready() {
   if (in_step_) return;
-  if (upgraded_) return relay();
+  if (upgraded_) return websocket_ && websocket_->reattaching ? pump_reattaching() : relay();
   in_step_ = true;
   for (;;) {
     const std::uint64_t exchanges = record_.http->exchanges;
@@ -300,6 +300,7 @@ void HttpSession::begin_exchange(const RequestHead& request) {
   close_after_ = !request.keep_alive || (requests_max != 0 && record_.http->exchanges + 1 >= requests_max);
   body_passed_ = any_passed_ = retried_ = upstream_broken_ = interim_seen_ = response_begun_ = false;
   repeat_ = false;
+  websocket_session_.clear();
   range_from_.reset();
   resumed_.reset();
   request_body_ = BodyReader(request.framing, request.length);
@@ -335,6 +336,7 @@ void HttpSession::write_upstream_head() {
     facts.range = range;
     facts.if_range = record_.http->etag;
   }
+  add_websocket_facts(facts);
   if (resumed_ && resumed_->rung == ResumeRung::events) facts.last_event_id = record_.http->body->last_event_id;
   write_request_head(worker_.request, facts, worker_.head_out);
 }
@@ -445,12 +447,15 @@ void HttpSession::send_own_response(unsigned status, std::size_t body_bytes, Clo
 
 void HttpSession::on_connect_failed(int error) {
   worker_.upstream_metrics.of_errno(error).add();
+  if (websocket_) return close_websocket(heal_reason::application);
   if (error == ETIMEDOUT) return refuse(504, "the application does not answer", CloseCause::upstream_timeout);
   if (error == EMFILE || error == ENFILE) return refuse(503, "out of descriptors", CloseCause::upstream_unavailable);
   refuse(502, "the application is not reachable", CloseCause::upstream_unavailable);
 }
 
 void HttpSession::on_deadline() {
+  if (websocket_ && websocket_->reattaching)
+    return upstream_ && !upstream_->connected() ? connect_failed(ETIMEDOUT) : close_websocket(heal_reason::application);
   if (upgraded_) return close_now(CloseCause::idle_timeout);
   if (!exchange_) {
     if (!head_begun_) return finish(CloseCause::idle_timeout);

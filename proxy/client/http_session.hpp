@@ -5,7 +5,7 @@
 // One exchange at a time; a pipelined request waits in in_ until the response before it is with the kernel:
 //
 //   idle ── head complete, record published ──> exchange ── response complete ──> idle | finish()
-//                                                  └── 101 ──> upgraded: Session::relay()
+//                                                  └── 101 ──> upgraded: Session::relay(), frames through the relay
 #pragma once
 
 #include <chrono>
@@ -20,8 +20,12 @@
 #include <proxy/client/http_position.hpp>
 #include <proxy/client/response_writer.hpp>
 #include <proxy/client/session.hpp>
+#include <proxy/client/websocket_handshake.hpp>
+#include <proxy/client/websocket_relay.hpp>
 
 namespace suture {
+
+struct ForwardingFacts;
 
 class HttpSession final : public Session {
  public:
@@ -99,6 +103,23 @@ class HttpSession final : public Session {
   void on_ending(CloseCause cause) override;
   std::string timing_of_heal() const;
 
+  // WebSocket (http_websocket.cpp). bool: false once the session has ended or is opaque no more.
+  void add_websocket_facts(ForwardingFacts& facts);
+  std::optional<WebSocketTerms> websocket_terms();
+  bool begin_websocket(const WebSocketTerms& terms, std::string_view rest);
+  void publish_websocket();
+  bool pass_to_upstream(std::string_view data) override;
+  bool pass_to_client(std::string_view data) override;
+  bool websocket_broken(const char* rule, const std::string& to_client, const std::string& to_upstream);
+  void on_sweep() override;
+  void resume_websocket(const Resumption& resumption);
+  bool write_rest(const Resumption& resumption);
+  void ask_to_reattach();
+  void pump_reattaching();
+  bool take_reattaching();
+  void reattached();
+  void close_websocket(const char* reason);
+
   bool ended() const { return over() || ending(); }
   std::uint32_t response_ms() const { return route_->response_ms.value_or(worker_.options.timeouts.response_ms); }
   std::uint32_t request_body_ms() const {
@@ -151,6 +172,23 @@ class HttpSession final : public Session {
   std::optional<Resumed> resumed_;
   std::uint64_t prime_bytes_ = 0;  // of its rest, that the client may hold out of order (priming.hpp)
   std::string prime_;              // ... as far as they have come
+
+  struct Reattaching {  // the application was asked to go on, and has not answered
+    std::string key, resume;
+  };
+  struct KeepAlive {
+    std::uint64_t in = 0, out = 0;  // at the last sweep
+    Millis quiet{0}, unanswered{0};
+    bool asked = false;
+  };
+  struct Upgraded {
+    explicit Upgraded(WebSocketRelay r) : relay(std::move(r)) {}
+    WebSocketRelay relay;
+    std::optional<Reattaching> reattaching;
+    KeepAlive alive;
+  };
+  std::unique_ptr<Upgraded> websocket_;  // null: another protocol, or frames that are not known
+  std::string websocket_session_;        // what Suture-Session of this exchange's request said
 };
 
 }  // namespace suture

@@ -63,7 +63,7 @@ IoResult Session::read_client(std::span<char> buffer) {
     case IoResult::Status::ok:
       record_.in_known += got.bytes;
       worker_.metrics.bytes_in.add(got.bytes);
-      publish_progress();
+      if (!positions_follow_) publish_progress();
       break;
     case IoResult::Status::eof:
       record_.in_closed = true;
@@ -91,7 +91,7 @@ bool Session::write_client(std::string_view first, std::string_view second) {
     return false;
   }
   worker_.metrics.bytes_out.add(sent.bytes);
-  if (heal_) report_heal();
+  if (heal_ && !heal_open_) report_heal();
   return true;
 }
 
@@ -141,9 +141,14 @@ bool Session::relay_to_upstream(unsigned& turns) {
     const auto got = read_client(worker_.scratch);
     if (got.status == IoResult::Status::error) return false;
     if (got.status != IoResult::Status::ok) continue;
-    const auto passed = to_upstream_.send(upstream_->socket(), {worker_.scratch.data(), got.bytes});
-    if (passed.status == IoResult::Status::error) return upstream_failed(passed.error), false;
+    if (!pass_to_upstream({worker_.scratch.data(), got.bytes})) return false;
   }
+}
+
+bool Session::pass_to_upstream(std::string_view data) {
+  const auto passed = to_upstream_.send(upstream_->socket(), data);
+  if (passed.status == IoResult::Status::error) return upstream_failed(passed.error), false;
+  return true;
 }
 
 bool Session::relay_to_client(unsigned& turns) {
@@ -160,7 +165,7 @@ bool Session::relay_to_client(unsigned& turns) {
     const auto got = upstream_->socket().read(worker_.scratch);
     if (got.status == IoResult::Status::error) return upstream_failed(got.error), false;
     if (got.status == IoResult::Status::eof) upstream_eof_ = true;
-    if (got.status == IoResult::Status::ok && !write_client({worker_.scratch.data(), got.bytes})) return false;
+    if (got.status == IoResult::Status::ok && !pass_to_client({worker_.scratch.data(), got.bytes})) return false;
   }
 }
 
@@ -213,8 +218,9 @@ void Session::sweep() {
     deadline_ = TimePoint::max();
     if (awaits_proxy_header_)
       return proxy_header_fails("timeout", worker_.metrics.rejected_proxy_header_timeout, CloseCause::request_timeout);
-    on_deadline();
+    return on_deadline();
   }
+  on_sweep();
 }
 
 // --- taken over ------------------------------------------------------------------------------------------------------

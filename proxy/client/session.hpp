@@ -28,6 +28,8 @@ enum class StopPatience : std::uint8_t { none, waits };
 
 class Session : public EventHandler, public UpstreamUser {
  public:
+  static constexpr Millis kSweepInterval{100};
+
   Session(WorkerContext& worker, ListenerContext& listener, StreamSocket client, const ConnFacts& facts,
           SessionMode mode);
   ~Session() override;
@@ -37,7 +39,7 @@ class Session : public EventHandler, public UpstreamUser {
   // Instead of start(), of a session that another node owned: publishes the record as ours, then goes on where
   // `adoption` says. WorkerOptions::on_adopted is told once how that went.
   void adopt(const Adoption& adoption);
-  // Every 100 ms: deadlines, and whatever of the record has become stale.
+  // Every kSweepInterval: deadlines, and whatever of the record has become stale.
   void sweep();
   // Of sessions in WorkerContext::resetting: at every tick.
   void await_client_if_due();
@@ -65,6 +67,7 @@ class Session : public EventHandler, public UpstreamUser {
   // The session's own protocol; not called while connecting fails, ending, or over.
   virtual void on_ready() = 0;     // something may be readable or writable on either side
   virtual void on_deadline() = 0;  // deadline() passed
+  virtual void on_sweep() {}       // every kSweepInterval, unless frozen or ending
   virtual void on_upstream_connected() { on_ready(); }
   virtual void on_connect_failed(int error) = 0;
   virtual void on_proxy_header() {}  // has come, and the record is published; on_ready() follows
@@ -82,6 +85,9 @@ class Session : public EventHandler, public UpstreamUser {
   bool flush_client();
   // Opaque relay, both ways with half-close, until both ends have closed. For tcp mode and upgraded connections.
   void relay();
+  // What relay() does with what it has read. False: the session is over, or opaque no more.
+  virtual bool pass_to_upstream(std::string_view data);
+  virtual bool pass_to_client(std::string_view data) { return write_client(data); }
   // Reads of one event and direction before others get their turn.
   static constexpr unsigned kTurns = 8;
   void deadline_in(std::uint32_t ms) { deadline_ = worker_.loop.now() + Millis(ms); }
@@ -89,6 +95,10 @@ class Session : public EventHandler, public UpstreamUser {
   // --- record ------------------------------------------------------------------------------------------------------
   void publish();
   void refresh_acked();
+  // Of coarse positions; in_known alone would contradict what the protocol says of it until it has looked at the bytes:
+  // a protocol that publishes by itself sets positions_follow_.
+  void publish_progress();
+  bool positions_follow_ = false;
 
   // --- taken over --------------------------------------------------------------------------------------------------
   // A rung lower than the one that was planned. Without effect once the outcome was reported.
@@ -101,6 +111,8 @@ class Session : public EventHandler, public UpstreamUser {
   std::optional<TakenOver> taken_over_;
   // With the first byte that is written or the session's end, whichever comes first; earlier by a rung that needs none.
   void report_heal();
+  // Bytes that are safe on every rung do not settle which one it is.
+  bool heal_open_ = false;
 
   // --- upstream ----------------------------------------------------------------------------------------------------
   // Whose turn it is of the route's upstreams: pool().
@@ -156,7 +168,6 @@ class Session : public EventHandler, public UpstreamUser {
   void send_fin();
   void end();
   void erase_record();
-  void publish_progress();
   const suture_flow_key& origin() const { return record_.proxied ? *record_.proxied : record_.facts.key; }
   bool client_is_front() const;
   bool take_proxy_header();

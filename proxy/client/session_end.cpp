@@ -57,6 +57,7 @@ void Session::linger() {
 }
 
 bool Session::discard_input() {
+  if (record_.http) record_.http->pending.reset();  // [in_known - size, in_known)
   while (!record_.in_closed && client_.readable() && lingered_bytes_ <= kLingerBytesMax) {
     const auto got = read_client(worker_.scratch);
     if (got.status == IoResult::Status::error) return false;

@@ -14,7 +14,6 @@
 
 namespace suture {
 namespace {
-constexpr auto kSweepInterval = std::chrono::milliseconds(100);
 constexpr auto kHookLogInterval = std::chrono::seconds(5);
 }  // namespace
 
@@ -118,7 +117,7 @@ void Worker::Impl::tick() {
       std::none_of(listeners.begin(), listeners.end(), [](const auto& l) { return l->is_open(); }))
     accepting.store(false);
   if (now < next_sweep) return;
-  next_sweep = now + kSweepInterval;
+  next_sweep = now + Session::kSweepInterval;
   for (std::size_t i = sessions.size(); i-- > 0;)
     if (i < sessions.size()) sessions[i].session->sweep();
   for (auto& context : contexts)

@@ -10,6 +10,7 @@
 #include "proxy/client/heal_reasons.hpp"
 #include "proxy/client/known_bytes.hpp"
 #include "proxy/client/replay_rule.hpp"
+#include "proxy/healing/heal_websocket.hpp"
 
 namespace suture::healing {
 namespace {
@@ -31,7 +32,8 @@ class Ladder {
   // somewhere.
   Resumption take() {
     c_ = proof_.cursor;
-    if (http_.phase == HttpPhase::upgraded) return reset(heal_reason::upgraded);
+    if (http_.phase == HttpPhase::upgraded)
+      return http_.websocket ? plan_websocket(record_, proof_) : reset(heal_reason::upgraded);
     if (proof_.cursor < record_.out_acked) return reset(heal_reason::cursor_behind);
     std::vector<std::uint64_t> places{proof_.cursor, known_behind(http_, proof_.cursor, [](std::string_view) {})};
     const auto ends = [&](const Exchange& e) {
@@ -236,7 +238,7 @@ bool ends_as_known(const SessionRecord& record) {
     proof.received = proof.client_sent = record.in_known;
     proof.fenced = true;
     const ResumeRung rung = plan_healing(record, proof).rung;
-    return rung == ResumeRung::refuse || rung == ResumeRung::reset;
+    return rung == ResumeRung::refuse || rung == ResumeRung::reset || rung == ResumeRung::close;
   };
   if (!ends_at(record.out_acked) || !ends_at(record.out_sent)) return false;
   if (!record.http) return true;

@@ -43,8 +43,8 @@ struct ProofFacts {
 // `reason` of the result: heal_reasons.hpp for refuse and reset, else "".
 Resumption plan_healing(const SessionRecord& record, const ProofFacts& proof);
 
-// As far as the record goes there is no rung but refuse and reset, wherever the client stands, even if it has sent
-// nothing more. A guess, because the record may be late: for those who can wait.
+// As far as the record goes there is no rung but refuse, close and reset, wherever the client stands, even if it has
+// sent nothing more. A guess, because the record may be late: for those who can wait.
 bool ends_as_known(const SessionRecord& record);
 
 }  // namespace suture::healing

@@ -237,3 +237,4 @@ def test_what_cannot_go_on_ends_at_once_and_says_why(lab):
     print(f"\nno better rung: {by(stories, 'rung')}, {by(stories, 'reason')}")
     assert by(healed(lab, since, tcp), "reason") == {"mode_tcp": 2}
     assert by(healed(lab, since, websockets), "rung") == {"close": 2}
+    assert by(healed(lab, since, websockets), "reason") == {"not_resumable": 2}

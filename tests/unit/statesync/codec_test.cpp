@@ -55,6 +55,7 @@ WebSocketState random_websocket(Random& random) {
   w.out_fragmented = bits(1);
   w.in_close = bits(1);
   w.out_close = bits(1);
+  w.ping = std::string(bits(2), 'p');
   for (auto n = bits(3); n > 0; --n) w.messages.push_back(std::make_shared<const std::string>(1 + bits(6), 'm'));
   return w;
 }
@@ -63,7 +64,7 @@ auto fields_of(const WebSocketState& w) {
   std::vector<std::string> messages;
   for (const auto& message : w.messages) messages.push_back(*message);
   return std::tuple(w.session, w.subprotocol, w.extensions, w.received, w.delivered, w.in_frame, w.out_frame,
-                    w.out_frame_end, w.in_fragmented, w.out_fragmented, w.in_close, w.out_close, messages);
+                    w.out_frame_end, w.in_fragmented, w.out_fragmented, w.in_close, w.out_close, messages, w.ping);
 }
 
 void randomize(Exchange& e, Random& random, std::uint64_t from) {
@@ -310,6 +311,7 @@ TEST(Codec, impossible_values_are_errors) {
       {"WebSocket", [](auto& r) { websocket(r).set_out_frame(9); }},
       {"WebSocket", [](auto& r) { websocket(r).add_messages("more messages than were received"); }},
       {"WebSocket", [](auto& r) { websocket(r).set_received(1), websocket(r).add_messages(""); }},
+      {"WebSocket", [](auto& r) { websocket(r).set_ping(std::string(kNameBytesMax + 1, 'x')); }},
       {"messages",
        [](auto& r) {
          for (unsigned i = 0; i <= WebSocketState::kMessagesMax; ++i) websocket(r).add_messages("x");

@@ -1,0 +1,499 @@
+// WebSocket sessions on sockets: handshake, records, keep-alive, and all that an heir does.
+#include <poll.h>
+#include <proxy/client/websocket_handshake.hpp>
+#include <proxy/healing/heal_plan.hpp>
+
+#include "adoption_fixture.hpp"
+#include "websocket_world.hpp"
+
+namespace suture::test {
+namespace {
+
+constexpr std::size_t kPingBytes = 2 + std::string_view("suture keep-alive").size();
+constexpr std::uint64_t kIn0 = Conversation::kIn, kOut0 = Conversation::kOut;
+
+std::string field_of(const std::string& head, const std::string& name) {
+  const auto at = head.find("\r\n" + name + ": ");
+  if (at == std::string::npos) return {};
+  const auto from = at + name.size() + 4;
+  return head.substr(from, head.find("\r\n", from) - from);
+}
+
+class WebSocketSession : public AdoptionTest {
+ protected:
+  struct Ends {
+    Peer client, app;
+    std::string asked, answered;  // heads
+  };
+  // An upgrade that the application answers with `fields` as well.
+  Ends upgraded(const std::string& fields = "Suture-Resume: 1\r\n", const std::string& request = kUpgrade) {
+    Ends ends;
+    ends.client = connect_and_send(request);
+    ends.app = application.accept();
+    ends.asked = ends.app.read_head();
+    ends.app.send(answer_to(ends.asked, fields));
+    ends.answered = ends.client.read_head();
+    return ends;
+  }
+  static std::string answer_to(const std::string& head, const std::string& fields) {
+    return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
+           websocket_accept_of(field_of(head, "Sec-WebSocket-Key")) + "\r\n" + fields + "\r\n";
+  }
+  WebSocketState state_published() const {
+    const auto record = sink.last();
+    return record.http && record.http->websocket ? *record.http->websocket : WebSocketState{};
+  }
+
+  // What another node owned, as of `record`; the client stands at `cursor`.
+  Adoption adoption_of(const Flow& f, SessionRecord record, std::uint64_t cursor, std::uint64_t client_sent,
+                       bool lost = false) const {
+    healing::ProofFacts proof;
+    proof.cursor = cursor;
+    proof.client_sent = client_sent;
+    proof.lost_bytes = lost;
+    proof.received = lost ? client_sent : record.in_known;
+    proof.fenced = true;
+    Adoption a;
+    a.fd = f.fd;
+    record.facts.key = f.key;
+    a.resume = healing::plan_healing(record, proof);
+    a.record = std::move(record);
+    return a;
+  }
+  // At rest after "small talk" without its Close: everything is acknowledged.
+  static const Conversation& talk() {
+    static const Conversation made = [] {
+      auto frames = small_talk();
+      frames.pop_back();
+      return Conversation(frames, 100);
+    }();
+    return made;
+  }
+  Adoption at_rest(const Flow& f) const {
+    SessionRecord record = talk().records.back();
+    return adoption_of(f, record, kOut0 + talk().out.size(), record.in_known);
+  }
+  // Same terms, `received` messages.
+  std::string resumed(const std::string& head, std::uint64_t received) const {
+    return answer_to(head, "Sec-WebSocket-Extensions: permessage-deflate\r\nSuture-Resume: session; received=" +
+                               std::to_string(received) + "\r\n");
+  }
+  void expect_closed(Flow& f, const std::string& reason) {
+    EXPECT_EQ(f.client.read_all(), from_application(kCloseFrame, close_of(1012)));
+    EXPECT_EQ(f.client.last_errno(), 0);
+    expect_outcome(ResumeRung::close, reason);
+  }
+};
+
+TEST_F(WebSocketSession, TheHandshake) {
+  start();
+  Ends ends =
+      upgraded("Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Extensions: permessage-deflate\r\nSuture-Resume: 1\r\n",
+               kUpgrade.substr(0, kUpgrade.size() - 2) +
+                   "Suture-Resume: forged\r\nSuture-Session: forged\r\nSuture-Whatever: x\r\n\r\n");
+  const std::string session = field_of(ends.asked, "Suture-Session");
+  EXPECT_EQ(session.size(), 32U);
+  EXPECT_EQ(ends.asked.find("forged"), std::string::npos) << ends.asked;
+  EXPECT_EQ(ends.asked.find("Whatever"), std::string::npos);
+  EXPECT_EQ(field_of(ends.asked, "Suture-Resume"), "");
+  EXPECT_EQ(field_of(ends.asked, "Sec-WebSocket-Key"), "dGhlIHNhbXBsZSBub25jZQ==");
+  EXPECT_EQ(field_of(ends.answered, "Sec-WebSocket-Extensions"), "permessage-deflate; client_no_context_takeover");
+  EXPECT_EQ(field_of(ends.answered, "Sec-WebSocket-Accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+  EXPECT_EQ(ends.answered.find("Suture"), std::string::npos);
+  const WebSocketState state = state_published();
+  EXPECT_EQ(state.session, session);
+  EXPECT_EQ(state.subprotocol, "chat");
+  EXPECT_EQ(state.extensions, "permessage-deflate");
+  EXPECT_EQ(*sink.last().http->journal, ends.answered) << "the 101 is not acknowledged yet as far as this record knows";
+  EXPECT_EQ(sink.last().http->request_head->substr(0, 9), "GET /chat");
+  EXPECT_EQ(metric("suture_websocket_untracked_total"), 0);
+}
+
+TEST_F(WebSocketSession, ARouteMayNotWantIt) {
+  options.listeners[0].default_route().websocket.resume = false;
+  start();
+  const Ends ends = upgraded();
+  EXPECT_EQ(ends.asked.find("Suture"), std::string::npos);
+  EXPECT_EQ(state_published().session, "");
+  ASSERT_TRUE(sink.last().http->websocket) << "frames are followed all the same";
+  // Nor may the heir's.
+  Flow f = flow();
+  adopt(at_rest(f));
+  expect_closed(f, heal_reason::not_resumable);
+}
+
+TEST_F(WebSocketSession, FramesPassWholeAndAreRecordedFirst) {
+  start();
+  Ends ends = upgraded();
+  const std::string hello = from_client(kText, "hello"), image = from_client(kBinary, std::string(70000, 'i'));
+  ends.client.send(hello.substr(0, 7));
+  ASSERT_TRUE(eventually([&] { return sink.last().http->pending && sink.last().http->pending->size() == 7; }));
+  EXPECT_TRUE(silent(ends.app)) << "half a frame was passed on";
+  ends.client.send(hello.substr(7));
+  EXPECT_EQ(ends.app.read_bytes(hello.size()), hello);
+  EXPECT_EQ(state_published().received, 1U);
+  EXPECT_EQ(*state_published().messages.back(), hello);
+  // A long one passes as it comes.
+  ends.client.send(image.substr(0, 1000));
+  EXPECT_EQ(ends.app.read_bytes(1000), image.substr(0, 1000));
+  ends.client.send(image.substr(1000));
+  EXPECT_EQ(ends.app.read_bytes(image.size() - 1000), image.substr(1000));
+  EXPECT_TRUE(eventually([&] { return state_published().received == 2; }));
+  EXPECT_TRUE(state_published().messages.empty()) << "a message that is missing makes the older ones useless";
+  const std::string answer = from_application(kText, "answer");
+  ends.app.send(answer);
+  EXPECT_EQ(ends.client.read_bytes(answer.size()), answer);
+  EXPECT_EQ(state_published().delivered, 1U) << "written before it was recorded";
+  EXPECT_TRUE(eventually([&] { return !sink.last().http->journal; })) << "acknowledged";
+  ends.client.half_close();
+  EXPECT_TRUE(ends.app.at_eof());
+}
+
+TEST_F(WebSocketSession, BytesBehindTheHeadsAreFrames) {
+  start();
+  Peer client = connect_and_send(kUpgrade + from_client(kText, "early"));
+  Peer app = application.accept();
+  const std::string head = app.read_head();
+  app.send(answer_to(head, "Suture-Resume: 1\r\n") + from_application(kText, "welcome"));
+  client.read_head();
+  EXPECT_EQ(client.read_bytes(9), from_application(kText, "welcome"));
+  EXPECT_EQ(app.read_bytes(11), from_client(kText, "early"));
+  EXPECT_EQ(state_published().received, 1U);
+  EXPECT_EQ(state_published().delivered, 1U);
+}
+
+TEST_F(WebSocketSession, WhatBreaksTheProtocolPassesAndIsCounted) {
+  start();
+  Ends ends = upgraded();
+  ends.client.send(from_client(kText, "half").substr(0, 8));
+  ASSERT_TRUE(eventually([&] { return sink.last().http->pending != nullptr; }));
+  ends.app.send("no frame");
+  EXPECT_EQ(ends.client.read_bytes(8), "no frame");
+  EXPECT_EQ(ends.app.read_bytes(8), from_client(kText, "half").substr(0, 8)) << "what was held";
+  EXPECT_FALSE(sink.last().http->websocket);
+  EXPECT_FALSE(sink.last().http->pending);
+  EXPECT_EQ(metric("suture_websocket_untracked_total"), 1);
+  ends.client.send("anything");
+  EXPECT_EQ(ends.app.read_bytes(8), "anything");
+
+  Ends other = upgraded("Sec-WebSocket-Extensions: x-unknown\r\n");
+  EXPECT_FALSE(sink.last().http->websocket);
+  EXPECT_EQ(metric("suture_websocket_untracked_total"), 2);
+}
+
+TEST_F(WebSocketSession, AnIdleClientIsAsked) {
+  options.listeners[0].default_route().websocket.ping_ms = 200;
+  start();
+  Ends ends = upgraded();
+  const std::string ping = ends.client.read_bytes(kPingBytes);
+  ASSERT_EQ(static_cast<unsigned char>(ping[0]), 0x80 | kPing);
+  ends.client.send(from_client(kPong, ping.substr(2)));
+  EXPECT_EQ(ends.client.read_bytes(kPingBytes), ping) << "it lives, and is idle again";
+  EXPECT_TRUE(silent(ends.app)) << "the application did not ask";
+  ends.client.send(from_client(kPong, "unasked"));
+  EXPECT_EQ(ends.app.read_bytes(13), from_client(kPong, "unasked"));
+  EXPECT_EQ(ends.client.read_bytes(kPingBytes), ping);
+  // No answer to this one.
+  EXPECT_TRUE(eventually([&] { return worker->active() == 0; }));
+  ends.client.read_all();
+  EXPECT_EQ(ends.client.last_errno(), ECONNRESET);
+  EXPECT_EQ(metric("suture_closes_total", "cause=\"ping_timeout\""), 1);
+  EXPECT_EQ(metric("suture_websocket_pings_total"), 3);
+}
+
+TEST_F(WebSocketSession, NoPingInsideALongFrame) {
+  options.listeners[0].default_route().websocket.ping_ms = 100;
+  start();
+  Ends ends = upgraded();
+  const std::string image = from_application(kBinary, std::string(70000, 'i'));
+  ends.app.send(image.substr(0, 30000));
+  EXPECT_EQ(ends.client.read_bytes(30000), image.substr(0, 30000));
+  ::usleep(400000);
+  EXPECT_TRUE(silent(ends.client));
+  ends.app.send(image.substr(30000));
+  EXPECT_EQ(ends.client.read_bytes(40000 + image.size() - 70000), image.substr(30000));
+  EXPECT_EQ(static_cast<unsigned char>(ends.client.read_bytes(kPingBytes)[0]), 0x80 | kPing);
+}
+
+// --- taken over ------------------------------------------------------------------------------------------------------
+
+TEST_F(WebSocketSession, ReattachAsksAndGoesOn) {
+  start();
+  Flow f = flow();
+  f.client.send(from_client(kText, "meanwhile"));
+  const Adoption a = at_rest(f);
+  ASSERT_EQ(a.resume.rung, ResumeRung::reattach) << a.resume.reason;
+  adopt(a);
+  Peer app = application.accept();
+  const std::string head = app.read_head();
+  EXPECT_EQ(head.substr(0, 9), "GET /chat");
+  EXPECT_EQ(field_of(head, "Suture-Session"), "session");
+  EXPECT_EQ(field_of(head, "Suture-Replay"), "1");
+  const auto& ws = *a.record.http->websocket;
+  EXPECT_EQ(field_of(head, "Suture-Resume"),
+            "session; received=" + std::to_string(ws.received) + "; delivered=" + std::to_string(ws.delivered));
+  EXPECT_NE(field_of(head, "Sec-WebSocket-Key"), "dGhlIHNhbXBsZSBub25jZQ==");
+  EXPECT_TRUE(silent(app)) << "before it has answered";
+  EXPECT_TRUE(outcomes().empty());
+  EXPECT_EQ(sink.last().in_known, a.record.in_known) << "the client was read";
+  // It lacks the last two messages, and has one more for the client.
+  app.send("HTTP/1.1 103 Early Hints\r\n\r\n" + resumed(head, ws.received - 2) + from_application(kText, "news"));
+  const std::string last = from_client(kText, "") + from_client(kBinary, "late");
+  EXPECT_EQ(app.read_bytes(last.size()), last);
+  EXPECT_EQ(app.read_bytes(15), from_client(kText, "meanwhile"));
+  EXPECT_EQ(f.client.read_bytes(6), from_application(kText, "news"));
+  expect_outcome(ResumeRung::reattach);
+  EXPECT_TRUE(eventually([&] {
+    return state_published().received == ws.received + 1 && state_published().delivered == ws.delivered + 1;
+  }));
+  EXPECT_EQ(sink.last().epoch, a.record.epoch);
+  EXPECT_EQ(sink.last().owner, NodeId{7});
+}
+
+TEST_F(WebSocketSession, TheJournalsRestComesFirst) {
+  start();
+  Flow f = flow();
+  Adoption a = at_rest(f);
+  // The last 20 bytes have not arrived.
+  a.record.out_acked = a.resume.cursor - 20;
+  a.record.http->journal_start = a.record.out_acked;
+  const std::string rest = talk().out.substr(talk().out.size() - 20);
+  a.record.http->journal = std::make_shared<const std::string>(rest);
+  a = adoption_of(f, a.record, a.record.out_acked, a.record.in_known);
+  ASSERT_EQ(a.resume.rung, ResumeRung::reattach) << a.resume.reason;
+  adopt(a);
+  EXPECT_EQ(f.client.read_bytes(20), rest);
+  Peer app = application.accept();
+  app.read_head();
+  app.close();
+  expect_closed(f, heal_reason::application);
+}
+
+// PROTOCOL.md, the S rule: the application has a message of which no record tells.
+TEST_F(WebSocketSession, WhatTheApplicationHasIsNotPassedOnAgain) {
+  start();
+  Flow f = flow();
+  const std::string again = from_client(kText, "again");
+  Adoption a = at_rest(f);
+  a = adoption_of(f, a.record, a.resume.cursor, a.record.in_known + again.size());
+  f.client.send(again + from_client(kPing, "ping") + from_client(kText, "new"));
+  adopt(a);
+  Peer app = application.accept();
+  app.send(resumed(app.read_head(), a.record.http->websocket->received + 1));
+  EXPECT_EQ(app.read_bytes(19), from_client(kPing, "ping") + from_client(kText, "new"));
+  EXPECT_TRUE(eventually([&] { return state_published().received == a.record.http->websocket->received + 2; }));
+}
+
+TEST_F(WebSocketSession, ACountThatTheClientContradicts) {
+  start();
+  Flow f = flow();
+  Adoption a = at_rest(f);
+  a = adoption_of(f, a.record, a.resume.cursor, a.record.in_known + 8);
+  f.client.send(from_client(kText, "longer than that"));
+  adopt(a);
+  Peer app = application.accept();
+  app.send(resumed(app.read_head(), a.record.http->websocket->received + 1));
+  EXPECT_EQ(f.client.read_all(), from_application(kCloseFrame, close_of(1012)));
+  EXPECT_TRUE(app.at_eof());
+}
+
+TEST_F(WebSocketSession, AnswersThatAreNone) {
+  start();
+  const auto received = talk().records.back().http->websocket->received;
+  struct Row {
+    const char* why;
+    std::function<std::string(const std::string& head)> answer;
+    const char* reason;
+  };
+  std::vector<Row> rows;
+  rows.push_back(
+      {"404", [](auto&) { return "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"; }, heal_reason::resume_refused});
+  rows.push_back({"an upgrade that is no resumption",
+                  [](auto& head) { return answer_to(head, "Sec-WebSocket-Extensions: permessage-deflate\r\n"); },
+                  heal_reason::resume_refused});
+  rows.push_back({"another extension",
+                  [](auto& head) { return answer_to(head, "Suture-Resume: session; received=1\r\n"); },
+                  heal_reason::resume_mismatch});
+  rows.push_back({"another key's answer", [this, received](auto&) { return resumed(kUpgrade, received); },
+                  heal_reason::resume_mismatch});
+  rows.push_back({"more than the client sent", [this, received](auto& head) { return resumed(head, received + 1); },
+                  heal_reason::resume_mismatch});
+  rows.push_back({"garbage", [](auto&) { return "\x16\x03\x01"; }, heal_reason::application});
+  rows.push_back({"no HTTP head", [](auto&) { return "HTTP/1.1 banana\r\n\r\n"; }, heal_reason::application});
+  rows.push_back(
+      {"too long a head", [](auto&) { return "HTTP/1.1 101 " + std::string(70000, 'x'); }, heal_reason::application});
+  std::size_t n = 0;
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.why);
+    Flow f = flow();
+    adopt(at_rest(f));
+    Peer app = application.accept();
+    app.send(row.answer(app.read_head()));
+    EXPECT_EQ(f.client.read_all(), from_application(kCloseFrame, close_of(1012)));
+    EXPECT_EQ(f.client.last_errno(), 0) << "not a FIN";
+    ASSERT_TRUE(eventually([&] { return outcomes().size() == n + 1; }));
+    EXPECT_EQ(to_label(outcomes()[n].rung), "close");
+    EXPECT_EQ(outcomes()[n].reason, row.reason);
+    ++n;
+  }
+}
+
+TEST_F(WebSocketSession, NobodyThere) {
+  start();
+  application.stop_listening();
+  Flow f = flow();
+  adopt(at_rest(f));
+  expect_closed(f, heal_reason::application);
+}
+
+TEST_F(WebSocketSession, NobodyAnswers) {
+  options.timeouts.response_ms = 300;
+  start();
+  Flow f = flow();
+  adopt(at_rest(f));
+  Peer app = application.accept();
+  app.read_head();
+  expect_closed(f, heal_reason::application);
+}
+
+TEST_F(WebSocketSession, NotOptedIn) {
+  start();
+  Flow f = flow();
+  SessionRecord record = at_rest(f).record;
+  WebSocketState ws = *record.http->websocket;
+  ws.session.clear();
+  record.http->websocket = std::make_shared<const WebSocketState>(ws);
+  f.client.send(from_client(kText, "lost"));
+  adopt(adoption_of(f, record, kOut0 + talk().out.size(), record.in_known));
+  expect_closed(f, heal_reason::not_resumable);
+}
+
+TEST_F(WebSocketSession, AfterTheApplicationsCloseOnlyAFinIsMissing) {
+  start();
+  const Conversation whole(small_talk(), 100);
+  Flow f = flow();
+  const SessionRecord& record = whole.records.back();
+  const std::uint64_t end = kOut0 + whole.out.size();
+  adopt(adoption_of(f, record, end - 4, record.in_known));
+  EXPECT_EQ(f.client.read_all(), from_application(kCloseFrame, close_of(1000)));
+  EXPECT_EQ(f.client.last_errno(), 0);
+  expect_outcome(ResumeRung::close);
+}
+
+TEST_F(WebSocketSession, FrozenWhileItAsks) {
+  start();
+  Flow f = flow();
+  adopt(at_rest(f));
+  Peer app = application.accept();
+  const std::string head = app.read_head();
+  worker->freeze(f.key);
+  barrier();
+  app.send(resumed(head, talk().records.back().http->websocket->received));
+  f.client.send(from_client(kText, "x"));
+  ::usleep(50000);
+  EXPECT_TRUE(silent(app));
+  worker->thaw(f.key);
+  EXPECT_EQ(app.read_bytes(7), from_client(kText, "x"));
+}
+
+// --- cut at every byte, through sockets ------------------------------------------------------------------------------
+
+struct Played {
+  std::string view;    // of the client, in all
+  SharedState shared;  // of the application, at the end
+  bool reset = false;
+};
+
+// The client has `cut.cursor` and goes on with what its kernel would repeat; the application's new instance answers.
+class WebSocketCutSession : public WebSocketSession {
+ protected:
+  static std::string drain(const Peer& peer, bool& over, bool& reset) {
+    char buffer[4096];
+    const ssize_t n = ::recv(peer.fd(), buffer, sizeof buffer, MSG_DONTWAIT);
+    if (n > 0) return {buffer, static_cast<std::size_t>(n)};
+    if (n == 0 || errno != EAGAIN) over = true;
+    if (n < 0 && errno == ECONNRESET) reset = true;
+    return {};
+  }
+  Played play(const Conversation& whole, const Instant& instant, const SessionRecord& record, std::uint64_t cursor) {
+    Played out;
+    out.shared = whole.shared_at(instant);
+    out.view = whole.out.substr(0, static_cast<std::size_t>(cursor - kOut0));
+    Flow f = flow();
+    const Adoption a = adoption_of(f, record, cursor, instant.in_read);
+    const ResumeRung rung = a.resume.rung;
+    f.client.send(std::string_view(whole.in).substr(static_cast<std::size_t>(a.resume.received - kIn0)));
+    adopt(a);
+    ChatInstance chat(out.shared);
+    std::optional<Peer> app;
+    if (rung == ResumeRung::reattach) {
+      app.emplace(application.accept());
+      app->send(resumed(app->read_head(), out.shared.processed.size()) +
+                chat.resume(a.record.http->websocket->delivered));
+    }
+    bool over = false, app_over = false;
+    for (int idle = 0; !over && idle < 500;) {
+      pollfd fds[2] = {{f.client.fd(), POLLIN, 0}, {app && !app_over ? app->fd() : -1, POLLIN, 0}};
+      if (::poll(fds, 2, 10) == 0) ++idle;
+      if (fds[0].revents) out.view += drain(f.client, over, out.reset);
+      bool unused = false;
+      if (fds[1].revents)
+        for (const std::string& answer : chat.read(drain(*app, app_over, unused))) app->send(answer);
+      const Reading got =
+          read_frames(std::string_view(out.view).substr(std::min(out.view.size(), out.view.find("\r\n\r\n") + 4)));
+      if (!got.frames.empty() && got.frames.back().opcode() == kCloseFrame && rung == ResumeRung::reattach) break;
+    }
+    return out;
+  }
+};
+
+TEST_F(WebSocketCutSession, EveryByteOfTheAnswers) {
+  start();
+  const Conversation whole(small_talk(), 1);
+  const Reading all = read_frames(std::string_view(whole.out).substr(whole.out.find("\r\n\r\n") + 4));
+  std::size_t cuts = 0, continued = 0, closed = 0, reset = 0, wrong = 0;
+  for (const Instant& instant : whole.instants) {
+    if (instant.out_written == instant.out_before && &instant - whole.instants.data() != 0 && instant.in_read % 5 != 0)
+      continue;
+    for (std::size_t lag = 0; lag <= 3 && lag < instant.records; ++lag) {
+      const SessionRecord& record = whole.records[instant.records - 1 - lag];
+      const bool wrote = instant.out_written != instant.out_before;
+      const std::uint64_t from = wrote ? instant.out_before + 1 : instant.out_written;
+      for (std::uint64_t c = from; c <= instant.out_written; c += lag == 0 ? 1 : 7) {
+        ++cuts;
+        const Played got = play(whole, instant, record, c);
+        const Reading seen =
+            read_frames(std::string_view(got.view).substr(std::min(got.view.size(), got.view.find("\r\n\r\n") + 4)));
+        const bool ended = !seen.frames.empty() && seen.frames.back().opcode() == kCloseFrame && seen.rest.empty();
+        std::string why;
+        if (got.reset) {
+          ++reset;
+          if (whole.out.compare(0, got.view.size(), got.view) != 0) why = "own words before an RST";
+        } else if (!ended) {
+          why = "no end";
+        } else if (seen.frames.back().payload == close_of(1012)) {
+          ++closed;
+          if (!std::equal(seen.messages.begin(), seen.messages.end(), all.messages.begin()))
+            why = "wrong before the Close";
+        } else if (seen.messages != all.messages) {
+          why = "other messages";
+        } else {
+          ++continued;
+        }
+        if (why.empty() && !got.reset && seen.frames.back().payload != close_of(1012) &&
+            got.shared.processed != whole.shared.processed)
+          why = "processed otherwise";
+        if (why.empty() || ++wrong > 3) continue;
+        ADD_FAILURE() << why << ": instant " << &instant - whole.instants.data() << ", lag " << lag << ", c " << c
+                      << ", rest " << seen.rest.size();
+      }
+    }
+  }
+  std::printf("through sockets: %zu cuts, %zu continued, %zu closed, %zu reset, %zu wrong\n", cuts, continued, closed,
+              reset, wrong);
+  EXPECT_EQ(wrong, 0U);
+  EXPECT_GT(continued, cuts / 4);
+}
+
+}  // namespace
+}  // namespace suture::test
