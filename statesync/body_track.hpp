@@ -18,6 +18,7 @@ struct BodyMark {
   std::uint64_t wire = 0;                 // `out` offset
   std::uint64_t content = 0;              // bytes without chunk framing, from the body's beginning
   std::array<std::uint8_t, 16> digest{};  // of them: XXH3, 128 bits, canonical form
+  std::uint64_t from = 0;                 // ... or only of those from here on (a route's verify_tail)
   friend bool operator==(const BodyMark&, const BodyMark&) = default;
 };
 

@@ -33,6 +33,7 @@ void encode_body(const BodyTrack& track, v1::BodyTrack& out) {
     to.set_wire(mark.wire);
     to.set_content(mark.content);
     to.set_digest(mark.digest.data(), mark.digest.size());
+    to.set_from(mark.from);
   }
   out.set_tail(track.tail);
   out.set_events(track.events);
@@ -53,6 +54,8 @@ Result<BodyTrack> decode_body(const v1::BodyTrack& in, ContentBudget& budget) {
     BodyMark& mark = track.marks.emplace_back();
     mark.wire = from.wire();
     mark.content = from.content();
+    mark.from = from.from();
+    if (mark.from > mark.content) return bad("a digest that ends before it begins");
     if (from.digest().size() != mark.digest.size()) return bad("a digest that is not 16 bytes long");
     std::memcpy(mark.digest.data(), from.digest().data(), mark.digest.size());
   }

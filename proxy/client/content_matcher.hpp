@@ -18,12 +18,16 @@ class ContentMatcher {
 
   // `mark` lies at or behind both (chunk_layout.hpp, mark_beyond).
   ContentMatcher(const BodyMark& mark, std::uint64_t from);
+  // Where the content that feed() wants begins: 0, or behind it if the mark does not cover all.
+  std::uint64_t start() const { return start_; }
 
-  // Content of the new response from its beginning on. After `matched`: everything else is the caller's.
+  // Content of the new response from start() on. After `matched`: everything else is the caller's.
   Status feed(std::string_view content);
   Status status() const { return status_; }
   // Matched: the content from `from` on that was fed.
   std::string take() { return std::move(held_); }
+  // From start() to `from`. Of a mark that does not begin at 0; matched only.
+  std::string take_before() { return std::move(skipped_); }
   // Of the content before `from`. Matched only.
   const ContentDigest& digest() const { return before_; }
   std::uint64_t verified() const { return mark_.wire; }  // `out` offset
@@ -31,9 +35,10 @@ class ContentMatcher {
  private:
   BodyMark mark_;
   std::uint64_t from_;
-  std::uint64_t fed_ = 0;
+  std::uint64_t start_;
+  std::uint64_t fed_;
   ContentDigest digest_, before_;
-  std::string held_;
+  std::string held_, skipped_;
   Status status_ = Status::more;
 };
 

@@ -138,6 +138,7 @@ void HttpSession::begin_response_body(BodyFraming framing) {
   // What Range will do needs no marks; what may not be asked for twice has no use for them.
   body.checkpoints =
       route_->checkpoints && !body.events && !replay_refusal(*record_.http) && range_refusal(*record_.http);
+  if (!range_refusal(*record_.http)) body.verify_tail = route_->verify_tail;
   writer_.body(record_.http->response_head_end, body);
 }
 

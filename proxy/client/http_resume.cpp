@@ -131,9 +131,22 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
     return true;
   }
   if (rung == ResumeRung::range) {
-    writer_.resume_journal(http, route_->journal_bytes_max, at);
-    range_from_ = at - http.response_head_end;
+    const std::uint64_t has = at - http.response_head_end;
+    range_from_ = has;
     resumed_ = Resumed{rung, at, {}, {}, {}};
+    if (route_->verify_tail == 0) {
+      writer_.resume_journal(http, route_->journal_bytes_max, at);
+      return true;
+    }
+    if (has == 0 && prime_bytes_ == 0) {
+      writer_.resume_tail(http, route_->journal_bytes_max, at, route_->verify_tail, {});
+      return true;
+    }
+    const BodyMark* mark =
+        http.body ? mark_beyond(*http.body, std::max(at, record_.out_sent + prime_bytes_), has) : nullptr;
+    if (!mark || mark->content - has > limits::primed_bytes_max) return resume_fails(heal_reason::no_checkpoint), false;
+    resumed_->matcher.emplace(*mark, has);
+    range_from_ = resumed_->matcher->start();
     return true;
   }
   std::uint64_t content = at - http.response_head_end;
@@ -217,8 +230,12 @@ std::optional<std::string> HttpSession::match_rest(std::string_view content, boo
   if (status == ContentMatcher::Status::mismatch || (status == ContentMatcher::Status::more && last))
     return resume_fails(heal_reason::other_response), std::nullopt;
   if (status == ContentMatcher::Status::more) return std::string();
-  writer_.resume_body(*record_.http, route_->journal_bytes_max, resumed.at, resumed.matcher->verified(),
-                      resumed.matcher->digest());
+  if (resumed.rung == ResumeRung::range)
+    writer_.resume_tail(*record_.http, route_->journal_bytes_max, resumed.at, route_->verify_tail,
+                        resumed.matcher->take_before());
+  else
+    writer_.resume_body(*record_.http, route_->journal_bytes_max, resumed.at, resumed.matcher->verified(),
+                        resumed.matcher->digest());
   std::string out = resumed.matcher->take();
   resumed_.reset();
   return out;
@@ -246,7 +263,7 @@ bool HttpSession::take_range(std::string_view rest) {
   response_begun_ = true;
   upstream_reusable_ = response.keep_alive && !upstream_broken_;
   response_body_ = BodyReader(BodyFraming::length, total - from);
-  resumed_.reset();
+  if (!resumed_->matcher) resumed_.reset();
   return rest.empty() || send_response_body({}, rest);
 }
 

@@ -12,6 +12,8 @@ void ResponseWriter::begin(std::size_t journal_bytes_max) {
   journal_start_ = journaled_ = head_end_ = content_ = 0;
   journal_changed_ = track_changed_ = tracking_ = marking_ = chunked_ = false;
   digest_.reset();
+  verify_tail_ = 0;
+  std::string().swap(last_);
   track_ = {};
   forced_.clear();
 }
@@ -55,7 +57,8 @@ void ResponseWriter::body(std::uint64_t out, const Body& body) {
   if (journaling_ == Journaling::whole && body.framing == BodyFraming::length &&
       body.length > journal_max_ - std::min<std::uint64_t>(journal_max_, journaled_))
     journal_overflows();
-  tracking_ = has_body && (body.checkpoints || (body.events && journaling_ == Journaling::whole));
+  verify_tail_ = body.checkpoints || body.events ? 0 : body.verify_tail;
+  tracking_ = has_body && (body.checkpoints || verify_tail_ != 0 || (body.events && journaling_ == Journaling::whole));
   if (!tracking_) return;
   track_changed_ = true;
   track_.fields = body.fields;
@@ -63,16 +66,25 @@ void ResponseWriter::body(std::uint64_t out, const Body& body) {
   marking_ = !body.events;
   if (body.events) journaling_ = Journaling::tail;
   if (chunked_) track_.chunks_wire = out;
-  if (marking_) digest_.emplace();
+  if (body.checkpoints) digest_.emplace();
 }
 
 void ResponseWriter::follow(std::uint64_t out_end, std::string_view content) {
   content_ += content.size();
   if (!tracking_) return;
   track_changed_ = true;
-  if (marking_) {
+  if (digest_) {
     digest_->update(content);
     track_.marks.push_back({out_end, content_, digest_->value()});
+    return;
+  }
+  if (verify_tail_ != 0) {
+    last_.append(content);
+    if (last_.size() > 2 * static_cast<std::size_t>(verify_tail_)) last_.erase(0, last_.size() - verify_tail_);
+    const std::size_t covered = std::min<std::size_t>(last_.size(), verify_tail_);
+    ContentDigest tail;
+    tail.update(std::string_view(last_).substr(last_.size() - covered));
+    track_.marks.push_back({out_end, content_, tail.value(), content_ - covered});
     return;
   }
   events_.feed(content);
@@ -190,6 +202,16 @@ void ResponseWriter::resume_body(const Exchange& exchange, std::size_t journal_b
     forced_.push_back(std::move(forced));
   }
   track_.chunks.resize(keep);
+}
+
+void ResponseWriter::resume_tail(const Exchange& exchange, std::size_t journal_bytes_max, std::uint64_t cursor,
+                                 std::uint32_t verify_tail, std::string tail) {
+  resume_journal(exchange, journal_bytes_max, cursor);
+  tracking_ = marking_ = track_changed_ = true;
+  if (exchange.body) track_.fields = exchange.body->fields;
+  content_ = cursor - head_end_;
+  verify_tail_ = verify_tail;
+  last_ = std::move(tail);
 }
 
 // A journal that does not reach the cursor has been with the client for long.

@@ -32,7 +32,8 @@ class ResponseWriter {
     std::uint64_t length = 0;
     std::uint64_t fields = 0;  // BodyTrack::fields
     bool checkpoints = false;
-    bool events = false;  // text/event-stream: the journal is the stream's end, not its beginning
+    std::uint32_t verify_tail = 0;  // marks of a body that Range continues: of so many bytes each; 0: none
+    bool events = false;            // text/event-stream: the journal is the stream's end, not its beginning
   };
 
   explicit ResponseWriter(const JournalBudget& budget) : budget_(budget) {}
@@ -53,6 +54,9 @@ class ResponseWriter {
   // was; `digest`: of the content before the cursor.
   void resume_body(const Exchange& exchange, std::size_t journal_bytes_max, std::uint64_t cursor,
                    std::uint64_t verified, ContentDigest digest);
+  // ... of whose content the last bytes before the cursor are `tail`; they go on being marked.
+  void resume_tail(const Exchange& exchange, std::size_t journal_bytes_max, std::uint64_t cursor,
+                   std::uint32_t verify_tail, std::string tail);
   // ... of which nothing is tracked.
   void resume_journal(const Exchange& exchange, std::size_t journal_bytes_max, std::uint64_t cursor);
   // ... of an event stream at the end of its journal.
@@ -84,7 +88,7 @@ class ResponseWriter {
   std::string journal_;
   std::uint64_t journal_start_ = 0;
   std::uint64_t journaled_ = 0;  // in all: what the client has acknowledged is cut off
-  std::uint64_t head_end_ = 0;  // 0: no final head yet
+  std::uint64_t head_end_ = 0;   // 0: no final head yet
   bool journal_changed_ = false;
 
   bool tracking_ = false;
@@ -93,6 +97,8 @@ class ResponseWriter {
   bool track_changed_ = false;
   std::uint64_t content_ = 0;
   std::optional<ContentDigest> digest_;
+  std::uint32_t verify_tail_ = 0;
+  std::string last_;  // of the content: what the next mark may cover
   BodyTrack track_;
   EventScanner events_;
   std::deque<Forced> forced_;

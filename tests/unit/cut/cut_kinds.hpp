@@ -20,6 +20,7 @@ struct CutKind {
   // Heads fit into a journal of kSmallJournal bytes, and no content to speak of.
   Worst worst_without_journal = Worst::continued;
   std::string other_content = {};  // what a repeated request may get, as a whole
+  std::uint32_t verify_tail = 0;
 };
 
 inline constexpr std::size_t kSmallJournal = 200;
@@ -173,6 +174,25 @@ inline std::vector<CutKind> cut_kinds() {
   add({"long_until_close", {get("/a")}, many({"HTTP/1.1 200 OK\r\n\r\n" + long_content, "end", kHangUp})});
   add({"long_pipelined", {get("/1"), get("/2"), get("/3")}, one(with_length(long_content)), Worst::continued, true});
   add({"long_range", {get("/1"), get("/2")}, [=](const Asked& asked) { return with_ranges(asked, long_content); }});
+  add({"verified_tail",
+       {get("/1"), get("/2")},
+       [=](const Asked& asked) { return with_ranges(asked, long_content); },
+       Worst::continued,
+       false,
+       Worst::continued,
+       {},
+       50});
+  // Other content under the same ETag: an application that breaks its promise is found out.
+  add({"broken_promise",
+       {get("/1")},
+       [=, n = std::make_shared<std::atomic<int>>(0)](const Asked& asked) {
+         return with_ranges(asked, (*n)++ ? std::string(260, 'x') : long_content);
+       },
+       Worst::continued,
+       false,
+       Worst::reset,
+       std::string(260, 'x'),
+       50});
   add({"long_client_range", {get("/f", "Range: bytes=5-254\r\n")}, [=](const Asked& asked) {
          return with_ranges(asked, long_content);
        }});

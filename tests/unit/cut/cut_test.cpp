@@ -28,6 +28,7 @@ class CutTest : public AdoptionTest, public ::testing::WithParamInterface<std::t
       options.listeners[0].default_route().journal_bytes_max = kSmallJournal;
       kind_.worst = std::max(kind_.worst, kind_.worst_without_journal);
     }
+    options.listeners[0].default_route().verify_tail = kind_.verify_tail;
     upstream = config::TcpEndpoint(boost::asio::ip::make_address("127.0.0.1"), app_.port());
     options.timeouts.response_ms = 3000;
     for (const std::string& request : kind_.requests) methods_.push_back(request.substr(0, request.find(' ')));

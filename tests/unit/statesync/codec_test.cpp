@@ -30,6 +30,7 @@ BodyTrack random_track(Random& random) {
     const auto more = bits(16);
     BodyMark& mark = t.marks.emplace_back();
     mark.wire = wire += more + bits(4), mark.content = content += more;
+    mark.from = bits(1) ? mark.content / 2 : 0;
     for (auto& byte : mark.digest) byte = static_cast<std::uint8_t>(bits(8));
   }
   t.tail = bits(1) ? "0\r\n\r\n" : "";
@@ -296,6 +297,7 @@ TEST(Codec, impossible_values_are_errors) {
       {"content", [](auto& r) { track(r).set_partial_event(std::string(kContentBytesMax + 1, 'x')); }},
       {"journal", [](auto& r) { r.mutable_http()->set_journal("x"), r.mutable_http()->set_journal_start(~0ULL); }},
       {"digest", [](auto& r) { track(r).add_marks()->set_digest("short"); }},
+      {"digest", [](auto& r) { mark(r, 9, 9), track(r).mutable_marks(0)->set_from(10); }},
       {"marks", [](auto& r) { mark(r, 9, 9), mark(r, 8, 9); }},
       {"marks", [](auto& r) { mark(r, 9, 9), mark(r, 10, 11); }},
       {"marks",
