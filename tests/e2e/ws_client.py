@@ -1,0 +1,58 @@
+#!/usr/bin/python3
+"""Debian's websockets library as a client of the scenarios: URL deflate|plain.
+
+  stdin    "say N"    says the numbers that it has not said yet, up to N, one each 10 ms
+           "close"    Close 1000, and the end
+  stdout   "open PORT POP EXTENSIONS", "text ...", "closed CODE"; after that it connects again, as the library's own loop does
+"""
+import asyncio
+import sys
+
+import websockets
+
+URL, COMPRESSION = sys.argv[1], "deflate" if sys.argv[2] == "deflate" else None
+
+
+def tell(*words):
+    print(*words, flush=True)
+
+
+async def commands():
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+async def obey(orders, socket, said):
+    while (line := (await orders.readline()).split()) and line[0] == b"say":
+        while said < int(line[1]):
+            said += 1
+            await socket.send(str(said))
+            await asyncio.sleep(0.01)
+    await socket.close()
+    return True
+
+
+async def listen(socket):
+    try:
+        while True:
+            tell("text", await socket.recv())
+    except websockets.ConnectionClosed:
+        tell("closed", socket.close_code)
+        return False
+
+
+async def main():
+    orders = await commands()
+    async for socket in websockets.connect(URL, compression=COMPRESSION):
+        tell("open", socket.local_address[1], socket.response_headers.get("X-App-Pop", "-"),
+             ",".join(one.name for one in socket.extensions) or "-")
+        tasks = [asyncio.ensure_future(obey(orders, socket, 0)), asyncio.ensure_future(listen(socket))]
+        done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if tasks[0] in done and tasks[0].result():
+            return
+        for task in rest:
+            task.cancel()
+
+
+asyncio.run(main())
