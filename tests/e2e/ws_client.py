@@ -23,14 +23,14 @@ async def commands():
     return reader
 
 
-async def obey(orders, socket, said):
+async def obey(orders, socket):
+    """Returns when it is to end; a connection that is lost raises, or leaves it waiting for the next order."""
+    said = 0
     while (line := (await orders.readline()).split()) and line[0] == b"say":
         while said < int(line[1]):
             said += 1
             await socket.send(str(said))
             await asyncio.sleep(0.01)
-    await socket.close()
-    return True
 
 
 async def listen(socket):
@@ -39,7 +39,6 @@ async def listen(socket):
             tell("text", await socket.recv())
     except websockets.ConnectionClosed:
         tell("closed", socket.close_code)
-        return False
 
 
 async def main():
@@ -47,12 +46,14 @@ async def main():
     async for socket in websockets.connect(URL, compression=COMPRESSION):
         tell("open", socket.local_address[1], socket.response_headers.get("X-App-Pop", "-"),
              ",".join(one.name for one in socket.extensions) or "-")
-        tasks = [asyncio.ensure_future(obey(orders, socket, 0)), asyncio.ensure_future(listen(socket))]
-        done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if tasks[0] in done and tasks[0].result():
+        obeying, listening = asyncio.ensure_future(obey(orders, socket)), asyncio.ensure_future(listen(socket))
+        await asyncio.wait([obeying, listening], return_when=asyncio.FIRST_COMPLETED)
+        if obeying.done() and not obeying.exception():
+            await socket.close()
+            await listening
             return
-        for task in rest:
-            task.cancel()
+        obeying.cancel()
+        await listening
 
 
 asyncio.run(main())
