@@ -1,7 +1,8 @@
 """The demo's power cut: sessions at the PoP that will lose it, and what the survivors' logs say of how each was healed.
 
-What cannot be healed is not here (a WebSocket whose application takes no part, ssh, an upload: docs/healing.md says why), with one exception that shows what
-the client gets instead of a second execution: an order (POST) whose answer had not begun ends with a clean 503.
+What cannot be healed is not here (a WebSocket whose application takes no part, ssh, an upload: docs/healing.md says why),
+with one exception that shows what the client gets instead of a second execution: an order (POST) whose answer had not begun
+ends with a clean 503.
 """
 import datetime
 import json

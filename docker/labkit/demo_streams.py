@@ -13,8 +13,8 @@ import uuid
 from .demo_sessions import READ_TIMEOUT, Broken, WebSocket, _Http
 from .system import wait_until
 
-INTERVAL = 0.4        # of words and of events, seconds
-QUIET = (0.03, 0.25)  # how long ago every one of these sessions must have heard something when the power goes
+INTERVAL = 0.2        # of words and of events, seconds
+QUIET = (0.02, 0.15)  # how long ago every one of these sessions must have heard something when the power goes
 
 
 class EventStream(_Http):
@@ -87,7 +87,9 @@ class Chat(WebSocket):
                 said += 1
                 self._say(stream, 1, str(said).encode())
                 self.finish.wait(self.interval - time.monotonic() % self.interval)
-            self._closing = wait_until(lambda: self._told == said or self.ended, READ_TIMEOUT, 0.01)
+            if not wait_until(lambda: self._told == said or self.ended, READ_TIMEOUT / 2, 0.01):
+                self.error = f"{said} words said, {self._told} came back"
+            self._closing = True
             self.told = f"{said} words said and counted, no gap"
             self._say(stream, 8, struct.pack(">H", 1000))
         except (OSError, ValueError) as error:  # ValueError: the stream is closed, and talk() says why

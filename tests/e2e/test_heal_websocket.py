@@ -1,9 +1,11 @@
 """WebSocket sessions whose owner loses power: a chat that goes on at another PoP, and one that is told to come again."""
+import contextlib
+import select
 import uuid
 
 import pytest
 from kit_eb import PATIENCE
-from kit_heal import FAMILIES, by, cut_power, marks, no_resets, unplug, wait_healed
+from kit_heal import FAMILIES, Ended, by, cut_power, known_everywhere, marks, no_resets, unplug, wait_healed
 from kit_websocket import Library, Raw, Store, counts, settled
 from lab import wait_until
 
@@ -80,7 +82,7 @@ def test_a_chat_goes_on_and_every_number_arrives_once(lab, store, deflate):
 
 def test_messages_that_the_cut_divides(lab, store):
     """Half of a fragment's frame from the client is with the dead PoP, and part of a long message to it with the client."""
-    who, size = people(), 40_000
+    who, size = people(), 25_000  # both are told both: less than the 64 KiB that a record holds
     clients = [Raw(lab, "client1", family, f"/chat?name={name}", rcvbuf=4096) for family, name in zip(FAMILIES, who)]
     long = {}
     for one, name in zip(clients, who):
@@ -119,6 +121,45 @@ def test_messages_that_the_cut_divides(lab, store):
     for one in clients:
         one.socket.sendall(one.frame(b"\x03\xe8", 8))
         assert one.receive() == (8, b"\x03\xe8") and one.end() == "eof"
+
+
+def test_power_cut_in_the_moment_of_the_words(lab, store):
+    """Some are recorded, some told, some under way: whoever goes on has every word once, and whoever does not is told so."""
+    who = people(20)
+    clients = [Raw(lab, "client1", FAMILIES[number % 2], f"/chat?name={name}") for number, name in enumerate(who)]
+    known_everywhere(lab, clients)
+    since, before = marks(lab), len(store.log())
+    for one, name in zip(clients, who):
+        one.name, one.texts, one.how = name, [], "reattach"
+        one.socket.sendall(one.frame(b"first"))
+    wait_until(lambda: len(select.select([one.socket for one in clients], [], [], 0)[0]) >= 10, PATIENCE, 0, what="ten told")
+    cut_power(lab, "pop1")
+    stories = {(story["flow"].partition(">")[0].startswith("["), int(story["flow"].partition(">")[0].rpartition(":")[2])): story
+               for story in wait_healed(lab, since, clients)}
+    for one in clients:
+        one.story = stories[one.family == 6, one.port]
+        with contextlib.suppress(OSError):
+            one.socket.sendall(one.frame(b"last"))
+    for one in clients:
+        try:
+            while own(one.name, one.texts)[-1:] != ["last"]:
+                opcode, data = one.receive()
+                if opcode == 8:
+                    assert data == b"\x03\xf4", data
+                    one.how = "close"
+                    break
+                one.texts.append(data.decode())
+        except Ended as ended:
+            one.how = ended.how
+    log = store.log()
+    for one in clients:
+        assert one.how == one.story["rung"], (one.how, one.story)
+        assert one.texts == log[before:before + len(one.texts)], "a gap, or a word twice"
+        assert store.said_by(one.name) in ([["first", "last"]] if one.how == "reattach" else [[], ["first"]])
+        one.socket.close()
+    why = by([one.story for one in clients if one.how != "reattach"], "reason")
+    assert set(why) <= {"lost_bytes", "cursor_beyond"}, why
+    print(f"\nwords and death at once: {by([one.story for one in clients], 'rung')}, ends by reason {why}")
 
 
 def test_a_client_of_an_application_that_has_not_opted_in_comes_again(lab):
