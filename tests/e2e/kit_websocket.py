@@ -111,7 +111,7 @@ class Store:
     def _ask(self, *words):
         done = self._lab.inside("core1", ["redis-cli", "-h", topology.REDIS, *words])
         assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()
+        return [line for line in done.stdout.splitlines() if line]  # of an empty list it prints an empty line
 
     def log(self):
         """["COUNT POP NAME: TEXT"]: all that was ever said."""
