@@ -69,8 +69,8 @@ def stop_pop(state, pop):
 
 
 def start_redis(state):
-    procs.spawn(state, "core1", "redis", ["redis-server", "--bind", topology.REDIS, "--port", REDIS_PORT, "--protected-mode", "no", "--save", "",
-                                          "--appendonly", "no", "--dir", state.host_dir("core1")])
+    procs.spawn(state, "core1", "redis", ["redis-server", "--bind", topology.REDIS, "--port", REDIS_PORT, "--protected-mode", "no",
+                                          "--save", "", "--appendonly", "no", "--dir", state.host_dir("core1")])
 
 
 def listening(state, host, port):

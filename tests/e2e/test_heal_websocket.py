@@ -83,7 +83,7 @@ def test_a_chat_goes_on_and_every_number_arrives_once(lab, store, deflate):
 
 
 def test_messages_that_the_cut_divides(lab, store):
-    """Half of a fragment's frame from the client is with the dead PoP, and part of a long message to it with the client."""
+    """A part of a fragment's frame from the client is with the dead PoP, and part of a long message to it with the client."""
     who, size = people(), 25_000  # both are told both: less than the 64 KiB that a record holds
     clients = [Raw(lab, "client1", family, f"/chat?name={name}", rcvbuf=4096) for family, name in zip(FAMILIES, who)]
     long = {}
@@ -98,7 +98,7 @@ def test_messages_that_the_cut_divides(lab, store):
         one.later = one.frame(b"frag", final=False) + one.frame(b"ping", 9) + one.frame(b"mented", 0)
         one.socket.sendall(one.later[:-3])
     wait_until(lambda: all(store.said_by(name) == ["short", long[name]] for name in who), PATIENCE, what="the long messages said")
-    wait_until(lambda: all(view["out_sent"] > 2 * size for view in settled(lab, clients)), PATIENCE, what="all of them in the records")
+    wait_until(lambda: all(view["out_sent"] > 2 * size for view in settled(lab, clients)), PATIENCE, what="all of it in the records")
     since = marks(lab)
     with lab.capture("client1", "tcp") as capture:
         cut_power(lab, "pop1")
