@@ -5,14 +5,16 @@
 namespace suture {
 
 std::shared_ptr<const std::string> JournalBudget::make(std::string bytes) const {
-  const std::size_t size = bytes.size();
-  if (state_->used.fetch_add(size, std::memory_order_relaxed) + size > state_->max) {
-    state_->used.fetch_sub(size, std::memory_order_relaxed);
+  const auto size = static_cast<std::int64_t>(bytes.size());
+  // One worker makes them; others only give back.
+  if (static_cast<std::size_t>(state_->used.value() + size) > state_->max) {
+    state_->refused.add();
     return nullptr;
   }
+  state_->used.add(size);
   return {new std::string(std::move(bytes)), [state = state_, size](const std::string* journal) {
             delete journal;
-            state->used.fetch_sub(size, std::memory_order_relaxed);
+            state->used.add(-size);
           }};
 }
 

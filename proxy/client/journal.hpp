@@ -2,10 +2,11 @@
 // All journals of a worker share one budget; what is beyond it is not journaled, and such sessions heal on other rungs.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <string>
+
+#include <suture/metrics.hpp>
 
 namespace suture {
 
@@ -16,11 +17,13 @@ class JournalBudget {
   // nullptr: the budget is spent. The bytes count until the last copy of the record that holds them is gone, on
   // whichever thread.
   std::shared_ptr<const std::string> make(std::string bytes) const;
-  std::size_t used() const { return state_->used.load(std::memory_order_relaxed); }
+  const Gauge& used() const { return state_->used; }  // bytes
+  const Counter& refused() const { return state_->refused; }
 
  private:
   struct State {
-    std::atomic<std::size_t> used = 0;
+    Gauge used;
+    Counter refused;
     std::size_t max = 0;
   };
   std::shared_ptr<State> state_;

@@ -9,7 +9,7 @@ void ResponseWriter::begin(std::size_t journal_bytes_max) {
   journal_max_ = journal_bytes_max;
   journaling_ = journal_max_ == 0 ? Journaling::none : Journaling::whole;
   journal_.clear();
-  journal_start_ = head_end_ = content_ = 0;
+  journal_start_ = journaled_ = head_end_ = content_ = 0;
   journal_changed_ = track_changed_ = tracking_ = marking_ = chunked_ = false;
   digest_.reset();
   track_ = {};
@@ -26,9 +26,10 @@ void ResponseWriter::head(std::uint64_t out, std::string_view bytes) {
 void ResponseWriter::journal(std::string_view bytes) {
   if (journaling_ == Journaling::none || journaling_ == Journaling::head) return;
   journal_.append(bytes);
+  journaled_ += bytes.size();
   journal_changed_ = true;
-  // The end of an event stream is cut to what the client lacks before it is stored; only then it may be too much.
-  if (journaling_ == Journaling::whole && journal_.size() > journal_max_) journal_overflows();
+  // An event stream has no end: of it only what the client lacks may be too much, once it is stored.
+  if (journaling_ == Journaling::whole && journaled_ > journal_max_) journal_overflows();
 }
 
 // The head alone stays: whatever follows it can be asked for, or nothing can be done.
@@ -52,7 +53,7 @@ void ResponseWriter::body(std::uint64_t out, const Body& body) {
   chunked_ = body.framing == BodyFraming::chunked;
   const bool has_body = body.framing != BodyFraming::none;
   if (journaling_ == Journaling::whole && body.framing == BodyFraming::length &&
-      body.length > journal_max_ - std::min(journal_max_, journal_.size()))
+      body.length > journal_max_ - std::min<std::uint64_t>(journal_max_, journaled_))
     journal_overflows();
   tracking_ = has_body && (body.checkpoints || (body.events && journaling_ == Journaling::whole));
   if (!tracking_) return;
@@ -204,6 +205,7 @@ void ResponseWriter::resume_journal(const Exchange& exchange, std::size_t journa
   }
   journal_start_ = exchange.journal_start;
   journal_ = *journal;
+  journaled_ = journal_.size();
 }
 
 void ResponseWriter::resume_events(const Exchange& exchange, std::size_t journal_bytes_max) {
@@ -226,7 +228,7 @@ void ResponseWriter::trim_journal(std::uint64_t out_acked) {
     journaling_ = Journaling::none;
     journal_changed_ = true;
     std::string().swap(journal_);
-  } else if (journaling_ == Journaling::tail && out_acked > journal_start_) {
+  } else if (journaling_ != Journaling::head && out_acked > journal_start_) {
     const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(out_acked - journal_start_, journal_.size()));
     journal_.erase(0, n);
     journal_start_ += n;

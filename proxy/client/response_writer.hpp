@@ -83,6 +83,7 @@ class ResponseWriter {
   Journaling journaling_ = Journaling::none;
   std::string journal_;
   std::uint64_t journal_start_ = 0;
+  std::uint64_t journaled_ = 0;  // in all: what the client has acknowledged is cut off
   std::uint64_t head_end_ = 0;  // 0: no final head yet
   bool journal_changed_ = false;
 

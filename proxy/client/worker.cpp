@@ -364,6 +364,10 @@ std::vector<std::uint16_t> Worker::bound_ports() const {
 void Worker::register_metrics(MetricsRegistry& registry) {
   impl_->metrics.register_metrics(registry);
   impl_->upstream_metrics.register_metrics(registry);
+  registry.gauge("suture_journal_bytes", "Bytes of answers and WebSocket frames that records hold.", "",
+                 impl_->journals.used());
+  registry.counter("suture_journals_refused_total", "Answers not journaled because all journals were full.", "",
+                   impl_->journals.refused());
 }
 
 }  // namespace suture

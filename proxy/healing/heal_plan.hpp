@@ -9,16 +9,21 @@
 // had sent by then, up to S. So whatever requests lie below S may have been executed and answered, and bytes of those
 // answers may be anywhere above c, unless the client says that it holds none there (SACK, and no block above c) or
 // cannot have asked for any. Two kinds of bytes may be written at c:
-//   - identical ones: a body's rest, by the same strong entity tag and length (range);
-//   - our own words (503, a new response): only if c is exactly the end of a message that the record knows and nothing
-//     can lie above it. This is stricter than PROTOCOL.md's "S = L" for clients without SACK: S = L says that nothing
-//     was asked beyond the record, not that what the record itself owes was not half delivered.
+//   - identical ones: those that the record holds (journal), and a body's rest, by the same strong entity tag and
+//   length
+//     (range) or by a digest of its beginning (refetch, up to a mark);
+//   - our own words (503, a new response, new events): only if c is exactly the end of a message, or of what the record
+//     holds of it, and nothing can lie above it. This is stricter than PROTOCOL.md's "S = L" for clients without SACK:
+//     S = L says that nothing was asked beyond the record, not that what the record itself owes was not half delivered.
 // A FIN at the end of a complete response is always safe: what the client may hold behind it is discarded.
 //
-// Bytes of later requests in [request_end, L), which the dead owner has swallowed, are in no record. A clean end is
-// what remains: replay announces Connection: close; range, whose head was sent long ago, ends with a FIN behind the
-// complete response (RFC 9112 section 9.3.2: the client repeats what was not answered); between exchanges it is a 503.
-// The same end is taken where further recorded exchanges follow the one that is resumed.
+// What the record holds is written first, and the rung is chosen for the place behind it: for its end, or where that
+// leads nowhere for the end of a message below, or for c itself.
+//
+// Requests behind the one that is resumed are gone through again if the record holds all of their bytes. If it does
+// not, a clean end is what remains: replay announces Connection: close; range and refetch, whose head was sent long
+// ago, end with a FIN behind the complete response (RFC 9112 section 9.3.2: the client repeats what was not answered);
+// between exchanges it is a 503.
 #pragma once
 
 #include <cstdint>
