@@ -4,6 +4,7 @@
   PUT or POST /upload        answers {"pop", "bytes", "sha256"}
   GET /slow?bytes=N&rate=R   N bytes of a known pattern (byte i is i * 131 mod 251), R bytes per second
   GET /who                   {"pop"}
+  GET /events?interval=MS    text/event-stream: "id: K", "data: number K", one each interval, behind Last-Event-ID
   GET /ws?interval=MS        WebSocket: the texts "1", "2", "3" ... one each interval; what the client sends comes back
 """
 import asyncio
@@ -90,6 +91,19 @@ async def slow(writer, query):
         await asyncio.sleep(0.02)
 
 
+async def events(writer, query, headers):
+    """The same bytes at every PoP: an event that is half delivered when its PoP dies can be finished by another."""
+    interval, number = int(query.get("interval", 100)) / 1000, int(headers.get("last-event-id", 0))
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
+                 b"Transfer-Encoding: chunked\r\n\r\n")
+    while True:
+        number += 1
+        event = f"id: {number}\ndata: number {number}\n\n"
+        writer.write(f"{len(event):x}\r\n{event}\r\n".encode())
+        await writer.drain()
+        await asyncio.sleep(interval)
+
+
 def frame(opcode, payload):
     if len(payload) < 126:
         return struct.pack(">BB", 0x80 | opcode, len(payload)) + payload
@@ -164,6 +178,8 @@ async def serve(reader, writer):
                 await upload(reader, writer, headers)
             elif target.path == "/slow":
                 await slow(writer, query)
+            elif target.path == "/events":
+                await events(writer, query, headers)
             elif target.path == "/who":
                 answer(writer, "200 OK", {"pop": POP})
             else:

@@ -73,7 +73,7 @@ class Session(WebSocketServerProtocol):
         super().__init__(*args, **kwargs)
         self.owner = secrets.token_hex(8)
         self.key, self.next = "", 0
-        self.answer = {}
+        self.answer = {"X-App-Pop": self.chat.pop}
 
     async def handshake(self, *args, extra_headers=None, **kwargs):
         return await super().handshake(*args, extra_headers=lambda path, headers: self.answer, **kwargs)
@@ -93,7 +93,7 @@ class Session(WebSocketServerProtocol):
             return http.HTTPStatus.NOT_FOUND, [], b"no such session\n"
         self.next = int(taken[1])
         # From here on the number cannot change: nobody but this instance may process a text of the client.
-        self.answer = {"Suture-Resume": f"{session}; received={int(taken[0])}"}
+        self.answer["Suture-Resume"] = f"{session}; received={int(taken[0])}"
         return None
 
     async def begin(self, path, session):
@@ -104,7 +104,7 @@ class Session(WebSocketServerProtocol):
         await self.chat.store.hset(self.key, mapping=fields)
         await self.chat.store.expire(self.key, DAY)
         if session:
-            self.answer = {"Suture-Resume": "1"}
+            self.answer["Suture-Resume"] = "1"
 
     async def listen(self):
         """What the client says. Ends with the connection, or when another instance serves the session."""
@@ -151,12 +151,20 @@ def address(text):
     return host.strip("[]"), int(port)
 
 
+async def reached(store):
+    """Nobody is served before Redis answers; a PoP that has just been switched on has no route to it yet."""
+    while True:
+        with contextlib.suppress(redis.exceptions.ConnectionError):
+            return await store.ping()
+        await asyncio.sleep(0.05)
+
+
 async def main():
     if len(sys.argv) != 4:
         sys.exit(__doc__.splitlines()[0])
     pop, (host, port), (redis_host, redis_port) = sys.argv[1], address(sys.argv[2]), address(sys.argv[3])
     store = redis.asyncio.Redis(host=redis_host, port=redis_port)
-    await store.ping()
+    await reached(store)
     Session.chat = Chat(pop, store)
     listening = asyncio.ensure_future(Session.chat.listen())
     async with websockets.serve(serve, host, port, create_protocol=Session):

@@ -1,4 +1,4 @@
-"""The applications: nginx, its little application and sshd at every PoP, one Redis at core1."""
+"""The applications: nginx, its little application, the chat and sshd at every PoP, one Redis at core1."""
 import pathlib
 import re
 import signal
@@ -9,7 +9,8 @@ from .state import DOCKER
 from .system import run, wait_until
 
 APP_PORT = 8081
-POP_ROLES = ["nginx", "app", "sshd"]
+REDIS_PORT = 6379
+POP_ROLES = ["nginx", "app", "chat", "sshd"]
 
 
 def _fill(name, values, target):
@@ -51,6 +52,9 @@ def start_pop(state, pop):
         procs.spawn(state, pop, "nginx", ["nginx", "-p", directory / "nginx", "-c", directory / "nginx.conf", "-e", "stderr"])
     if not procs.pid_of(state, pop, "app"):
         procs.spawn(state, pop, "app", ["/usr/bin/python3", DOCKER / "apps" / "app.py", pop, APP_PORT])
+    if not procs.pid_of(state, pop, "chat"):
+        procs.spawn(state, pop, "chat", ["/usr/bin/python3", DOCKER / "apps" / "chat.py", pop, f"127.0.0.1:{topology.CHAT_PORT}",
+                                         f"{topology.REDIS}:{REDIS_PORT}"])
     if not procs.pid_of(state, pop, "sshd"):
         # sshd without PAM refuses a locked root account; with PAM it takes the key.
         pam = "yes" if _root_is_locked() else "no"
@@ -65,8 +69,8 @@ def stop_pop(state, pop):
 
 
 def start_redis(state):
-    procs.spawn(state, "core1", "redis", ["redis-server", "--bind", topology.REDIS, "--protected-mode", "no", "--save", "",
-                                          "--appendonly", "no", "--dir", state.host_dir("core1")])
+    procs.spawn(state, "core1", "redis", ["redis-server", "--bind", topology.REDIS, "--port", REDIS_PORT, "--protected-mode", "no",
+                                          "--save", "", "--appendonly", "no", "--dir", state.host_dir("core1")])
 
 
 def listening(state, host, port):
@@ -76,7 +80,7 @@ def listening(state, host, port):
 
 
 def wait_pop(state, pop):
-    for role, port in (("nginx", 8080), ("app", APP_PORT), ("sshd", 2222)):
+    for role, port in (("nginx", 8080), ("app", APP_PORT), ("chat", topology.CHAT_PORT), ("sshd", 2222)):
         if not wait_until(lambda: listening(state, pop, port) or not procs.pid_of(state, pop, role), 15, 0.05) \
                 or not procs.pid_of(state, pop, role):
             raise LabError(f"{pop}: {role} did not start", state.dir / pop / f"{role}.log")

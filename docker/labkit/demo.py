@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from . import demo_capture, demo_powercut, demo_sessions, lifecycle, netns, procs, routes, suture, verbs
+from . import demo_capture, demo_powercut, demo_sessions, demo_streams, lifecycle, netns, procs, routes, suture, verbs
 from .errors import LabError
 from .system import run, wait_until
 
@@ -182,6 +182,7 @@ class Tour:
         if not wait_until(lambda: demo_powercut.passed_on(orders, doomed), 5, 0.05):
             raise LabError(f"the orders have not reached {victim}'s application", suture.log_path(self.state, victim))
         time.sleep(1.5)  # so much of every download
+        demo_streams.wait_quiet(doomed)
         self.screen.scene(f"power cut: {victim} loses its links and every process, in the middle of them")
         cut_at = self.cut_at = time.time()
         for session in doomed:
@@ -261,4 +262,4 @@ class Tour:
             return f"LOST: {why}" + (f" ({heal.rung}: {heal.reason})" if heal and heal.reason else "")
         if session.clean_end:
             return f"ended clean: {session.clean_end}" + (f" ({heal.reason})" if heal else "")
-        return f"healed: {heal.rung}" if heal else "lived"
+        return (f"healed: {heal.rung}" if heal else "lived") + (f"; {session.told}" if session.told else "")

@@ -1,7 +1,8 @@
 """The demo's power cut: sessions at the PoP that will lose it, and what the survivors' logs say of how each was healed.
 
-What cannot be healed is not here (a WebSocket, ssh, an upload: docs/healing.md says why), with one exception that shows what
-the client gets instead of a second execution: an order (POST) whose answer had not begun ends with a clean 503.
+What cannot be healed is not here (a WebSocket whose application takes no part, ssh, an upload: docs/healing.md says why),
+with one exception that shows what the client gets instead of a second execution: an order (POST) whose answer had not begun
+ends with a clean 503.
 """
 import datetime
 import json
@@ -11,7 +12,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from . import apps, files, procs, suture
+from . import apps, demo_streams, files, procs, suture
 from .demo_sessions import Broken, FileDownload, KeepAlive, _Http
 from .errors import LabError
 from .system import wait_until
@@ -96,7 +97,7 @@ class Order(_Unanswered):
         self.clean_end = "503, Retry-After"
 
 
-KINDS = [FileDownload, Trickle, KeepAlive, Report, Order]
+KINDS = [FileDownload, Trickle, KeepAlive, *demo_streams.KINDS, Report, Order]
 
 
 def start_applications(state, topo):

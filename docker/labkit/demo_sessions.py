@@ -26,6 +26,7 @@ class Broken(Exception):
 class Session(threading.Thread):
     kind = ""
     note = ""              # behind the label
+    told = ""              # what it says of itself in the end, behind the outcome
     clean_end = None       # what the client was told when it ended as it should, but before its time
     receive_buffer = None  # bytes; None: the kernel's choice
 
@@ -57,6 +58,10 @@ class Session(threading.Thread):
         if self._last is not None:
             self.stall = max(self.stall, now - self._last - expected_gap)
         self._last = now
+
+    @property
+    def last_heard(self):
+        return self._last or 0.0
 
     def run(self):
         try:

@@ -68,10 +68,10 @@ def _build_hosts(state, topo):
             suture.write_config(state, topo, pop, settings)
     finally:
         making.join()
+    # Peers find each other at once only if the routes between them are there; and the chat needs its way to Redis.
+    wait_underlay(state, topo)
     for pop in topo.pops():
         apps.wait_pop(state, pop.name)
-    # Peers find each other at once only if the routes between them are there.
-    wait_underlay(state, topo)
     for pop in topo.pops():
         suture.start(state, pop.name)
     for pop in topo.pops():

@@ -32,7 +32,7 @@ def default_config(state, topo, pop, strict_rpf):
     pki = state.dir / "pki"
     peers = [{"id": peer.number, "name": peer.name, "underlay": peer.addr4, "statesync": f"{peer.addr4}:{STATESYNC_PORT}"}
              for peer in topo.pops() if peer is not pop]
-    listeners = [{key: entry[key] for key in ("port", "mode", "upstream")} for entry in topology.LISTENERS]
+    listeners = [{key: value for key, value in copy.deepcopy(entry).items() if key != "app"} for entry in topology.LISTENERS]
     return {
         "node": {"id": pop.number, "name": pop.name, "underlay": [pop.addr4, pop.addr6],
                  "interfaces": [link.other(pop.name) for link in pop.links]},

@@ -12,9 +12,11 @@ VIP4, VIP6 = "203.0.113.10", "2001:db8:113::10"
 REDIS = "198.18.0.250"
 ROUTE_TABLE, ROUTE_PROTOCOL = 199, 199
 POPS_MAX = 32
+CHAT_PORT = 8082
 # kind of application, by VIP port: LAB.md's table
 LISTENERS = [
-    {"port": 80, "mode": "http", "upstream": "127.0.0.1:8080", "app": "nginx"},
+    {"port": 80, "mode": "http", "upstream": "127.0.0.1:8080", "app": "nginx",
+     "routes": [{"path": "/chat", "upstream": f"127.0.0.1:{CHAT_PORT}"}]},
     {"port": 22, "mode": "tcp", "upstream": "127.0.0.1:2222", "app": "sshd"},
     {"port": 9000, "mode": "http", "upstream": "127.0.0.1:9001", "app": "yours"},
     {"port": 9100, "mode": "tcp", "upstream": "127.0.0.1:9101", "app": "yours"},

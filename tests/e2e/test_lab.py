@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 import pytest
+from kit_websocket import Library
 from lab import LAB, VIP, Lab, wait_until
 from labkit import files
 
@@ -88,6 +89,22 @@ def test_exec_passes_streams_and_status(lab):
                           input="through", capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (7, "THROUGH", "oops\n")
     assert lab.run("exec", "core1", "redis-cli", "-h", "198.18.0.250", "ping").stdout.strip() == "PONG"
+
+
+@FAMILIES
+def test_event_stream_and_chat_at_every_pop(lab, family):
+    for pop in ("pop1", "pop2", "pop3"):
+        lab.ok("switch", "client1", pop)
+        stream = lab.popen("client1", ["curl", "-sSgN", "-H", "Last-Event-ID: 7", lab.url(family, "/events?interval=20")],
+                           stdout=subprocess.PIPE, text=True)
+        said = [stream.stdout.readline() for _ in range(6)]
+        assert said == ["id: 8\n", "data: number 8\n", "\n", "id: 9\n", "data: number 9\n", "\n"]
+        stream.kill()
+        ann = Library(lab, "client1", family, "/chat?name=ann")
+        ann.say(1)
+        ann.wait(lambda: ann.texts, "her own word")
+        assert ann.opened[0][1] == pop and ann.texts[0].split(" ", 1)[1] == f"{pop} ann: 1"
+        ann.close()
 
 
 @FAMILIES
