@@ -35,7 +35,7 @@ struct WebSocketState {
   std::deque<std::shared_ptr<const std::string>> messages;
   std::string ping;  // the client's last Ping, as it sent it, while the application has not answered it
 
-  static constexpr std::size_t kMessagesMax = 64;
+  static constexpr std::size_t kMessagesMax = 16;
 };
 
 inline std::size_t content_bytes(const WebSocketState& websocket) {

@@ -68,8 +68,17 @@ inline constexpr auto kernel_check_interval = 1s;
 // At least so long after such a notification: a burst of them is one look.
 inline constexpr auto kernel_check_delay = 20ms;
 
+// While the beginning of a response is fetched again its client waits: so long, and a second more for each megabyte.
+inline constexpr auto refetch_patience = 10s;
+inline constexpr std::uint64_t refetch_bytes_per_ms_min = 1000;
+
 // Small things that travel in the record so that an heir needs nobody else: a request's body, what waits behind it.
 inline constexpr std::size_t recorded_bytes_max = 64 * 1024;
+// A record goes as a whole. What grows byte by byte is sent again at once while it is small, then by eighths: a client
+// that drips cannot make state sync carry more than some ten times what it sends.
+constexpr bool worth_sending_again(std::size_t sent, std::size_t now) {
+  return now <= 1024 || now >= sent + sent / 8 + 512;
+}
 // All responses' journals of a worker at once (client/journal.hpp).
 inline constexpr std::size_t journals_bytes_max = 64U << 20;
 

@@ -96,6 +96,7 @@ void EventScanner::end_line(std::string_view part) {
 
 // `id` alone decides where a stream can be asked to go on; data, event and retry are the client's.
 void EventScanner::take_field(std::string_view line, bool cut, bool nul_cut_off) {
+  if (line == "data" || line.starts_with("data:")) pending_data_ = true;
   if (line != "id" && !line.starts_with(kIdField)) return;
   std::string_view id = line.substr(std::min(line.size(), kIdField.size()));
   if (id.starts_with(' ')) id.remove_prefix(1);
@@ -109,8 +110,13 @@ void EventScanner::take_field(std::string_view line, bool cut, bool nul_cut_off)
 void EventScanner::end_block() {
   partial_.clear();
   partial_too_long_ = false;
-  if (!std::exchange(pending_, false)) return;
+  const bool event = std::exchange(pending_data_, false);
+  if (!std::exchange(pending_, false)) {
+    if (event) unnamed_since_ = true;
+    return;
+  }
   identified_ = true;
+  unnamed_since_ = false;
   id_too_long_ = std::exchange(pending_too_long_, false);
   last_event_id_.swap(pending_id_);
   pending_id_.clear();

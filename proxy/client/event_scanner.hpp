@@ -29,6 +29,8 @@ class EventScanner {
 
   // As of the last complete block. Some block so far carried an id.
   bool identified() const { return identified_; }
+  // What begins behind last_event_id() begins behind what was sent: not where an event without an id came behind it.
+  bool stands_at_id() const { return identified_ && !unnamed_since_; }
   // What a client would send in Last-Event-ID; empty: it would send none. As received: bytes that are no UTF-8 are not
   // replaced.
   const std::string& last_event_id() const { return last_event_id_; }
@@ -57,6 +59,8 @@ class EventScanner {
   bool identified_ = false;
   bool id_too_long_ = false;
   bool pending_ = false;  // the block under way has an id
+  bool pending_data_ = false;
+  bool unnamed_since_ = false;
   bool pending_too_long_ = false;
   bool partial_too_long_ = false;
   bool line_cut_ = false;     // line_ lacks the line's end so far

@@ -121,19 +121,24 @@ bool HttpSession::resume_request() {
   return true;
 }
 
+// How long the client waits at most while so much is fetched again: an endless stream need not ever come to the place.
+TimePoint HttpSession::patience(std::uint64_t bytes) const {
+  return worker_.loop.now() + limits::refetch_patience + Millis(bytes / limits::refetch_bytes_per_ms_min);
+}
+
 // False: over.
 bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
   const HttpState& http = *record_.http;
   repeat_ = rung != ResumeRung::range;
   if (rung == ResumeRung::events) {
     writer_.resume_events(http, route_->journal_bytes_max);
-    resumed_ = Resumed{rung, at, {}, http.body->partial_event, {}};
+    resumed_ = Resumed{rung, at, {}, TimePoint::max(), http.body->partial_event, {}};
     return true;
   }
   if (rung == ResumeRung::range) {
     const std::uint64_t has = at - http.response_head_end;
     range_from_ = has;
-    resumed_ = Resumed{rung, at, {}, {}, {}};
+    resumed_ = Resumed{rung, at, {}, TimePoint::max(), {}, {}};
     if (route_->verify_tail == 0) {
       writer_.resume_journal(http, route_->journal_bytes_max, at);
       return true;
@@ -146,6 +151,7 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
         http.body ? mark_beyond(*http.body, std::max(at, record_.out_sent + prime_bytes_), has) : nullptr;
     if (!mark || mark->content - has > limits::primed_bytes_max) return resume_fails(heal_reason::no_checkpoint), false;
     resumed_->matcher.emplace(*mark, has);
+    resumed_->until = patience(mark->content - resumed_->matcher->start());
     range_from_ = resumed_->matcher->start();
     return true;
   }
@@ -160,7 +166,7 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
   if (!mark && content == 0 && prime_bytes_ == 0) mark = &nothing;
   if (!mark || mark->content - content > limits::primed_bytes_max)
     return resume_fails(heal_reason::no_checkpoint), false;
-  resumed_ = Resumed{rung, at, ContentMatcher(*mark, content), {}, {}};
+  resumed_ = Resumed{rung, at, ContentMatcher(*mark, content), patience(mark->content), {}, {}};
   return true;
 }
 
@@ -213,7 +219,10 @@ std::optional<std::string> HttpSession::match_rest(std::string_view content, boo
     // A stream begins with a BOM, perhaps; the middle of one does not.
     resumed.begun.append(content);
     constexpr std::string_view kBom = "\xef\xbb\xbf";
-    const bool bom = resumed.begun.substr(0, 3) == kBom;
+    // The client's own beginning of the stream, if it has none of it.
+    const bool begins = resumed.partial.empty() && record_.http->body->last_event_id.empty();
+    if (!begins && !last && resumed.begun.size() < kBom.size() && kBom.starts_with(resumed.begun)) return std::string();
+    const bool bom = !begins && resumed.begun.starts_with(kBom);
     const std::string_view stream = std::string_view(resumed.begun).substr(bom ? 3 : 0);
     const std::size_t n = std::min(stream.size(), resumed.partial.size());
     if (stream.substr(0, n) != resumed.partial.substr(0, n))
@@ -226,6 +235,7 @@ std::optional<std::string> HttpSession::match_rest(std::string_view content, boo
     resumed_.reset();
     return out;
   }
+  if (worker_.loop.now() > resumed.until) return resume_fails(heal_reason::application), std::nullopt;
   const auto status = resumed.matcher->feed(content);
   if (status == ContentMatcher::Status::mismatch || (status == ContentMatcher::Status::more && last))
     return resume_fails(heal_reason::other_response), std::nullopt;

@@ -125,7 +125,9 @@ void HttpSession::note_pending(std::string_view bytes) {
 }
 
 void HttpSession::note_waiting() {
-  if (upgraded_ || in_.size() == (record_.http->pending ? record_.http->pending->size() : 0)) return;
+  const std::size_t noted = record_.http->pending ? record_.http->pending->size() : 0;
+  if (upgraded_ || in_.size() == noted || (in_.size() > noted && !limits::worth_sending_again(noted, in_.size())))
+    return;
   if (in_.size() > limits::recorded_bytes_max && !record_.http->pending) return;
   note_pending(in_);
   publish();
@@ -139,7 +141,8 @@ void HttpSession::note_request_body(std::string_view bytes) {
   if (!record_body_) return body.reset();
   std::string longer = body ? *body : std::string();
   longer.append(bytes);
-  body = std::make_shared<const std::string>(std::move(longer));
+  body = worker_.journals.make(std::move(longer));
+  if (!body) record_body_ = false;
 }
 
 bool HttpSession::consume_buffered() {
@@ -228,6 +231,7 @@ bool HttpSession::start_exchange(std::string_view head, std::string_view rest, s
   std::string_view passed;
   if (!take_request_body(rest, body_bytes, passed)) return false;
   note_pending(rest.substr(body_bytes));
+  body_recorded_ = record_.http->request_body ? record_.http->request_body->size() : 0;
   publish();
 
   write_upstream_head();
@@ -345,7 +349,9 @@ bool HttpSession::feed_request_body(std::string_view data, std::size_t& used) {
   std::string_view passed;
   if (!take_request_body(data, used, passed)) return false;
   if (used == 0) return true;
-  if (record_body_) {
+  if (record_body_ && (request_body_.done() || record_.http->pending ||
+                       limits::worth_sending_again(body_recorded_, record_.http->request_body->size()))) {
+    body_recorded_ = record_.http->request_body->size();
     note_pending(data.substr(used));
     publish();
   }

@@ -84,6 +84,7 @@ class HttpSession final : public Session {
   void resume_exchange(const Resumption& resumption, std::string_view known);
   bool resume_request();
   bool resume_response(ResumeRung rung, std::uint64_t at);
+  TimePoint patience(std::uint64_t bytes) const;
   bool write_known(std::string_view bytes);
   void ask_application(std::string_view body);
   bool take_rest(std::string_view rest);
@@ -150,9 +151,10 @@ class HttpSession final : public Session {
   bool old_client_ = false;  // HTTP/1.0
   bool upgrade_asked_ = false;
   bool upgraded_ = false;
-  bool record_body_ = false;  // the request's body goes into the record
-  bool body_passed_ = false;  // part of the request's body has left: it cannot be sent again
-  bool any_passed_ = false;   // part of the request has left
+  bool record_body_ = false;       // the request's body goes into the record
+  std::size_t body_recorded_ = 0;  // of it, when the record was last sent for its sake
+  bool body_passed_ = false;       // part of the request's body has left: it cannot be sent again
+  bool any_passed_ = false;        // part of the request has left
   bool retried_ = false;
   bool upstream_broken_ = false;  // does not take more of the request
   bool interim_seen_ = false;
@@ -167,6 +169,7 @@ class HttpSession final : public Session {
     ResumeRung rung = ResumeRung::range;
     std::uint64_t at = 0;                   // `out` offset at which it goes on
     std::optional<ContentMatcher> matcher;  // refetch
+    TimePoint until = TimePoint::max();     // by then it must be certain
     std::string partial, begun;             // events: content of the event under way, then and now
   };
   std::optional<Resumed> resumed_;

@@ -10,8 +10,9 @@
 namespace suture {
 namespace {
 
-constexpr std::array<std::string_view, 6> kNaming{
-    "content-type", "content-encoding", "content-language", "content-range", "etag", "last-modified"};
+constexpr auto kNaming = std::to_array<std::string_view>({"content-type", "content-encoding", "content-language",
+                                                          "content-range", "content-location", "etag", "last-modified",
+                                                          "content-digest", "repr-digest", "digest", "content-md5"});
 
 }  // namespace
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <suture/limits.hpp>
+
 namespace suture {
 namespace {
 
@@ -92,7 +94,11 @@ WebSocketRelay::Passed WebSocketRelay::from_client(std::string_view data) {
   if (to.broken && state_.received < skip_to_) to.contradiction = true;
   if (to.broken) to.bytes.append(held_in_, at);
   held_in_.erase(0, to.broken ? held_in_.size() : at);
-  if (large_in_ == 0) to.changed = true;  // at least what is pending
+  // At least what is pending.
+  if (large_in_ == 0 && (at != 0 || limits::worth_sending_again(pending_told_, held_in_.size()))) {
+    pending_told_ = held_in_.size();
+    to.changed = true;
+  }
   return to;
 }
 

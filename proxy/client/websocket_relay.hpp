@@ -25,9 +25,11 @@ namespace suture {
 
 class WebSocketRelay {
  public:
-  static constexpr std::size_t kHeldBytesMax = 64 * 1024;      // of a frame, its header included
-  static constexpr std::size_t kJournalBytesMax = 64 * 1024;   // to the client and not acknowledged
-  static constexpr std::size_t kMessagesBytesMax = 64 * 1024;  // WebSocketState::messages
+  static constexpr std::size_t kHeldBytesMax = 64 * 1024;     // of a frame, its header included
+  static constexpr std::size_t kJournalBytesMax = 64 * 1024;  // to the client and not acknowledged
+  // WebSocketState::messages: the record goes as a whole with each, and an application that lags by more than this has
+  // lost its state.
+  static constexpr std::size_t kMessagesBytesMax = 16 * 1024;
   static constexpr std::size_t kPendingBytesMax = 64 * 1024;
 
   // Behind a 101. `terms`: its session, subprotocol and extensions. `in`: where the client's first frame begins;
@@ -86,6 +88,7 @@ class WebSocketRelay {
   std::string data_frames(std::string_view frames) const;
 
   const JournalBudget* budget_ = nullptr;
+  std::size_t pending_told_ = 0;  // of held_in_
   WebSocketState state_;
   WebSocketFrames in_, out_;
   std::string held_in_, held_out_;  // beginnings of frames

@@ -63,6 +63,8 @@ struct Proof {
   // of unsent bytes for ever.
   std::uint32_t sack_edge = 0;  // sack_above: the end of the highest such block
   bool sack_above = false;
+  bool sack_full =
+      false;  // as many blocks as an answer has room for: a higher one may be left out (RFC 2018 section 4)
   bool lost_bytes = false;     // the former owner acknowledged bytes that no record knows: [L, received)
   bool unknown_owner = false;  // before our fence it followed an owner of whom we have no record
   bool fenced = false;         // the client accepts nothing older than `fence`

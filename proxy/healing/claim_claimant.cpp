@@ -348,6 +348,7 @@ void Claim::prove(Outcome& out, const Segment& answer, const ClaimContext& conte
   proof.sack_edge = answer.ack;
   for (const SackBlock& block : answer.sacks) proof.sack_edge = seq_max(proof.sack_edge, block.right);
   proof.sack_above = proof.sack_edge != answer.ack;
+  proof.sack_full = answer.sacks.size() >= (facts_.timestamps ? 3U : 4U);
   proof.lost_bytes = lost;
   proof.unknown_owner = fenceable() && unknown_owner_;
   proof.fenced = fenceable();

@@ -43,13 +43,25 @@ class Ladder {
     for (const Exchange& e : http_.answered) ends(e);
     ends(http_);
     std::sort(places.begin(), places.end(), std::greater<>());
-    std::optional<Resumption> first;
+    std::optional<Resumption> first, chosen;
     for (const std::uint64_t place : places) {
       c_ = place;
       const Resumption found = take_at_place();
-      if (found.rung != ResumeRung::reset) return found;
-      if (!first) first = found;
+      if (chosen) {
+        // Of that response the client has nothing: a new one may be another, the rest of the first may not.
+        if (found.rung == ResumeRung::replay && found.exchange == chosen->exchange) return found;
+        continue;
+      }
+      const bool rest =
+          found.rung == ResumeRung::range || found.rung == ResumeRung::refetch || found.rung == ResumeRung::events;
+      if (rest)
+        chosen = found;
+      else if (found.rung != ResumeRung::reset)
+        return found;
+      else if (!first)
+        first = found;
     }
+    if (chosen) return *chosen;
     first->journal = 0;
     return *first;
   }
@@ -104,6 +116,7 @@ class Ladder {
     ResumeRung rung = ResumeRung::range;
     const char* refused = range_refusal(e);
     if (refused && e.body) {
+      if (e.body->events && e.response_framing == BodyFraming::length) return reset(refused);
       rung = e.body->events ? ResumeRung::events : ResumeRung::refetch;
       refused = e.body->events ? events_refusal(e) : refetch_refusal(e);
     }
@@ -125,6 +138,7 @@ class Ladder {
     }
     if (proof_.identical_only) return heal_reason::identical_only;
     if (!proof_.sack_above && !record_.facts.sack_ok) return heal_reason::no_sack;
+    if (proof_.sack_above && proof_.sack_full) return heal_reason::sack_above;
     const bool above = above_cursor() != nullptr;
     if (content == 0 && !above) return nullptr;
     return mark_beyond(*e.body, above ? std::max(c_, proof_.sack_edge) : c_, content) ? nullptr
@@ -156,7 +170,9 @@ class Ladder {
   // Nothing can follow exchange number `place`: what its successors asked is not known.
   bool ends_behind(std::size_t place) const { return lost_ || record_.out_closed || !input_behind(record_, place); }
 
-  bool sack_above() const { return proof_.sack_above && (proof_.sack_edge > c_ || c_ == proof_.cursor); }
+  bool sack_above() const {
+    return proof_.sack_above && (proof_.sack_full || proof_.sack_edge > c_ || c_ == proof_.cursor);
+  }
 
   // nullptr: the client holds nothing above c.
   const char* above_cursor() const {

@@ -38,7 +38,8 @@ struct ProofFacts {
   std::uint64_t received = 0;     // the rebuilt socket's next byte of `in`: L, or S on the lost-bytes rung
   std::uint64_t client_sent = 0;  // S. Where the answer's SEQ was clipped: the most that it may be
   bool sack_above = false;
-  std::uint64_t sack_edge = 0;  // sack_above: end of the highest block that the client holds
+  std::uint64_t sack_edge = 0;  // sack_above: end of the highest block that the client told of
+  bool sack_full = false;       // ... of so many that it may hold more above
   bool lost_bytes = false;      // the former owner acknowledged [L, S), and nobody has it
   // Not decisive: without a fence the claim rests on majority and lease instead.
   bool fenced = false;

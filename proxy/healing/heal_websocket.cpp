@@ -53,7 +53,7 @@ Resumption plan_websocket(const SessionRecord& record, const ProofFacts& proof) 
   if (const char* why = position_refusal(record, ws, c, ended)) return at(ResumeRung::reset, why);
   if (ended) return at(ResumeRung::close, "");
   if (proof.identical_only) return at(ResumeRung::reset, heal_reason::identical_only);
-  if (proof.sack_above && (c >= ws.out_frame || proof.sack_edge > ws.out_frame))
+  if (proof.sack_above && (proof.sack_full || c >= ws.out_frame || proof.sack_edge > ws.out_frame))
     return at(ResumeRung::reset, heal_reason::sack_above);
   if (!record.facts.sack_ok) return at(ResumeRung::reset, heal_reason::no_sack);
   if (const char* why = reattach_refusal(record, ws, proof)) return at(ResumeRung::close, why);

@@ -442,6 +442,7 @@ Result<SessionRecord> Healer::rebuild(Entry& entry, const Proof& proof, TimePoin
   facts.received = to_offset(theirs.facts.irs, proof.received, theirs.in_known);
   facts.client_sent = to_offset(theirs.facts.irs, proof.seq, theirs.in_known);
   facts.sack_above = proof.sack_above;
+  facts.sack_full = proof.sack_full;
   facts.sack_edge = to_offset(theirs.facts.iss, proof.sack_edge, theirs.out_acked);
   facts.lost_bytes = proof.lost_bytes;
   facts.fenced = proof.fenced;

@@ -82,9 +82,9 @@ TEST(WebSocketRelay, MessagesAreBounded) {
   for (unsigned i = 0; i < 100; ++i) r.from_client(from_client(kText, std::to_string(i)));
   EXPECT_EQ(r.state().messages.size(), WebSocketState::kMessagesMax);
   EXPECT_EQ(*r.state().messages.back(), from_client(kText, "99"));
-  r.from_client(from_client(kText, std::string(60000, 'x')));
+  r.from_client(from_client(kText, std::string(12000, 'x')));
   EXPECT_LE(content_bytes(r.state()), WebSocketRelay::kMessagesBytesMax);
-  r.from_client(from_client(kText, std::string(60000, 'y')));
+  r.from_client(from_client(kText, std::string(12000, 'y')));
   EXPECT_EQ(r.state().messages.size(), 1U);
   EXPECT_FALSE(r.reattach(r.state().received - 2, 0)) << "one that is gone";
   r.from_client(from_client(kText, std::string(70000, 'z')));
