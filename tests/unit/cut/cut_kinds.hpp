@@ -216,6 +216,160 @@ inline std::vector<CutKind> cut_kinds() {
        false,
        Worst::reset,
        some_content(290)});
+  const auto sse = [](const std::vector<std::string>& events) {
+    return in_chunks(events, "Content-Type: text/event-stream\r\n");
+  };
+  // Only every third event carries an id; the application resumes behind the id.
+  add({"events_sparse_ids",
+       {get("/e")},
+       [=](const Asked& asked) {
+         std::vector<std::string> events;
+         const std::string last = asked.field("Last-Event-ID");
+         for (int i = last.empty() ? 1 : std::stoi(last) + 1; i <= 9; ++i)
+           events.push_back((i % 3 == 1 ? "id: " + std::to_string(i) + '\n' : "") + "data: number " +
+                            std::to_string(i) + "\n\n");
+         return sse(events);
+       },
+       Worst::reset});
+  // An id that is reset: nothing to ask with.
+  add({"events_reset_id",
+       {get("/e")},
+       [=](const Asked& asked) {
+         const std::string last = asked.field("Last-Event-ID");
+         std::vector<std::string> events;
+         if (last.empty())
+           events = {"id: 1\ndata: a\n\n", "id\ndata: b\n\n"};
+         else if (last != "1")
+           return sse({});
+         else
+           events = {"id\ndata: b\n\n"};
+         events.push_back("id: 3\ndata: c\n\n");
+         return sse(events);
+       },
+       Worst::reset});
+  // The client resumes at 5 itself.
+  add({"events_client_resumes",
+       {get("/e", "Last-Event-ID: 5\r\n")},
+       [=](const Asked& asked) {
+         const std::string last = asked.field("Last-Event-ID");
+         if (last == "5") return sse({"id: 6\ndata: six\n\n", "id:\ndata: seven\n\n", "id: 8\ndata: eight\n\n"});
+         if (last == "6") return sse({"id:\ndata: seven\n\n", "id: 8\ndata: eight\n\n"});
+         if (last == "8") return sse({});
+         return sse({"data: from the start\n\n"});
+       },
+       Worst::reset});
+  // A page of events with a length: always three behind the last that the client names.
+  add({"events_length",
+       {get("/e"), get("/e2")},
+       [=](const Asked& asked) {
+         const std::string last = asked.field("Last-Event-ID");
+         std::string all;
+         const int from = last.empty() ? 1 : std::stoi(last) + 1;
+         std::vector<std::string> out{""};
+         for (int i = from; i < from + 3; ++i) {
+           out.push_back("id: " + std::to_string(i) + "\ndata: " + std::to_string(i) + "\n\n");
+           all += out.back();
+         }
+         out[0] =
+             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: " + std::to_string(all.size()) +
+             "\r\n\r\n";
+         return out;
+       },
+       Worst::reset});
+  add({"events_cr",
+       {get("/e")},
+       [=](const Asked& asked) {
+         const std::string last = asked.field("Last-Event-ID");
+         std::vector<std::string> events;
+         for (int i = last.empty() ? 1 : std::stoi(last) + 1; i <= 5; ++i) {
+           const std::string event = "id: " + std::to_string(i) + "\rdata: x" + std::to_string(i) + "\r\r";
+           events.push_back(event.substr(0, 7));
+           events.push_back(event.substr(7));
+         }
+         return sse(events);
+       },
+       Worst::continued});
+  add({"until_close_at_heir",
+       {get("/a"), get("/b")},
+       [=, n = std::make_shared<std::atomic<int>>(0)](const Asked&) {
+         if ((*n)++ < 2) return in_chunks({long_content, "!", long_content});
+         return std::vector<std::string>{"HTTP/1.1 200 OK\r\n\r\n" + long_content, "!" + long_content, kHangUp};
+       },
+       Worst::reset,
+       false,
+       Worst::reset});
+  add({"length_at_heir_close",
+       {get("/a")},
+       [=, n = std::make_shared<std::atomic<int>>(0)](const Asked&) {
+         if ((*n)++ < 1) return std::vector<std::string>{"HTTP/1.1 200 OK\r\n\r\n" + long_content, "end", kHangUp};
+         return std::vector<std::string>{with_length(long_content + "end")};
+       },
+       Worst::reset,
+       false,
+       Worst::reset});
+  add({"multipart",
+       {get("/f", "Range: bytes=0-1,5-6\r\n"), get("/g")},
+       many({"HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary=B\r\nETag: "
+             "\"v1\"\r\nContent-Length: 300\r\n\r\n" +
+             some_content(300)})});
+  add({"digest_field",
+       {get("/a")},
+       [=, n = std::make_shared<std::atomic<int>>(0)](const Asked&) {
+         const bool first = (*n)++ == 0;
+         return in_chunks({long_content, first ? "one" : "two"},
+                          std::string("Content-Digest: sha-256=:") + (first ? "ONE" : "TWO") + ":\r\n");
+       },
+       Worst::reset,
+       false,
+       Worst::reset,
+       long_content + "two"});
+  add({"pipelined_mix", {get("/1"), request("PUT", "/u", "", c90), post, get("/3")}, by_target, Worst::clean, true});
+  add({"bytes",
+       {get("/1"), get("/2")},
+       [=](const Asked&) {
+         std::vector<std::string> p;
+         for (int i = 0; i < 60; ++i) p.push_back(std::string(1, char('a' + i % 26)));
+         return in_chunks(p, "", "X-A: b\r\n");
+       },
+       Worst::continued});
+  add({"103_long",
+       {get("/1"), get("/2")},
+       many({"HTTP/1.1 103 Early Hints\r\nLink: </s>\r\n\r\n", "HTTP/1.1 102 Processing\r\n\r\n",
+             with_length(long_content)}),
+       Worst::continued,
+       true});
+  // Each event stream begins with a BOM; the heir's comes in two pieces.
+  add({"events_bom_split",
+       {get("/e")},
+       [=](const Asked& asked) {
+         const std::string last = asked.field("Last-Event-ID");
+         std::vector<std::string> events{"\xef", "\xbb\xbf"};
+         for (int i = last.empty() ? 1 : std::stoi(last) + 1; i <= 4; ++i)
+           events.push_back("id: " + std::to_string(i) + "\ndata: x" + std::to_string(i) + "\n\n");
+         auto out = sse(events);
+         out.insert(out.begin() + 2, "\x02");
+         return out;
+       },
+       Worst::reset});
+  // Ids with a space that a field value cannot keep; to an unknown id the application says everything.
+  add({"events_blank_id",
+       {get("/e")},
+       [=](const Asked& asked) {
+         const std::string last = asked.field("Last-Event-ID");
+         const auto strip = [](std::string s) {
+           const auto a = s.find_first_not_of(' ');
+           return a == std::string::npos ? "" : s.substr(a, s.find_last_not_of(' ') + 1 - a);
+         };
+         const std::vector<std::string> ids{" a ", " b ", " c ", " d "};
+         std::size_t from = 0;
+         for (std::size_t i = 0; i < ids.size(); ++i)
+           if (strip(last) == ids[i]) from = i + 1;
+         std::vector<std::string> events;
+         for (; from < ids.size(); ++from)
+           events.push_back("id: " + ids[from] + "\ndata: " + std::to_string(from) + "\n\n");
+         return sse(events);
+       },
+       Worst::reset});
   return kinds;
 }
 

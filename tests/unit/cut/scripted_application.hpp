@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cctype>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -90,6 +91,10 @@ class ScriptedApplication {
       bool hang_up = false;
       for (const std::string& piece : answer_(asked)) {
         if ((hang_up = piece == kHangUp)) break;
+        if (piece == "\x02") {
+          std::this_thread::sleep_for(std::chrono::milliseconds(200));
+          continue;
+        }
         if (::send(fd, piece.data(), piece.size(), MSG_NOSIGNAL) < 0) break;
         std::this_thread::yield();
       }
