@@ -160,6 +160,8 @@ def test_detection_and_stall(lab, seen_by):
             reader.check()
         for talk in idle:
             assert talk.get("/say?id=on") == said("pop2", "on")
+    if seen_by == "BFD":  # it lives, and hears whose they are now while they still are
+        wait_until(lambda: lab.stats("pop1")["active_sessions"] == 0, PATIENCE, what="pop1 has released what others own")
     downs = [one for one in told(lab, "peer_down", since) if one["pop"] == "pop2"]
     print(f"\ndeath seen by {seen_by}, {len(talks)} sessions (sanitizer build if that is what SUTURE_BIN is):")
     print(f"death to 'peer_down' at the heir: {(downs[0]['time'] - today) * 1000 if downs else -1:.0f} ms")

@@ -92,7 +92,7 @@ class ScriptedApplication {
       for (const std::string& piece : answer_(asked)) {
         if ((hang_up = piece == kHangUp)) break;
         if (piece == "\x02") {
-          std::this_thread::sleep_for(std::chrono::milliseconds(200));
+          std::this_thread::sleep_for(std::chrono::milliseconds(10));
           continue;
         }
         if (::send(fd, piece.data(), piece.size(), MSG_NOSIGNAL) < 0) break;
