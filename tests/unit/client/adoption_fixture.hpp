@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <proxy/client/heal_reasons.hpp>
 #include <proxy/client/replay_rule.hpp>
 
@@ -55,6 +56,8 @@ class AdoptionTest : public ProxyTest {
     socklen_t from_size = static_cast<socklen_t>(from.capacity());
     f.fd = ::accept4(listening_, from.data(), &from_size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     EXPECT_GE(f.fd, 0);
+    const int on = 1;
+    ::setsockopt(f.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // as rebuilt sockets have it
     const auto loopback = boost::asio::ip::make_address("127.0.0.1");
     f.key = make_flow_key(from, {loopback, worker->bound_ports().front()});
     return f;

@@ -62,7 +62,11 @@ TEST_F(HttpSessionTest, ByteByByteIsTheSame) {
   const std::string response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
   for (const char c : response) app.send({&c, 1});
   EXPECT_NE(client.read_head().find("Transfer-Encoding: chunked"), std::string::npos);
-  EXPECT_EQ(client.read_until("0\r\n\r\n"), "2\r\nhi\r\n0\r\n\r\n");
+  // In chunks of our own: as it came.
+  BodyReader answer(BodyFraming::chunked, 0);
+  std::string said;
+  while (!answer.done()) ASSERT_EQ(answer.feed(client.read_bytes(1), &said), 1U);
+  EXPECT_EQ(said, "hi");
   // The connection is at a message boundary on both sides.
   client.send(kGet);
   app.read_head();

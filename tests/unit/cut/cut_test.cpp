@@ -1,5 +1,6 @@
 // Cut at every byte: an exchange runs once as it is; then, for every byte of the responses and for records that lag,
 // its owner "dies" there, the plan decides, another session takes over, and the client's whole view is compared.
+#include <algorithm>
 #include <map>
 #include <set>
 #include <tuple>
@@ -187,6 +188,9 @@ TEST_P(CutTest, ResponseAtEveryByte) {
   start();
   run_uncut();
   if (HasFatalFailure()) return;
+  // What fits into the small journal as well was gone through with the large one.
+  const auto small = [](const Got& got) { return got.head.size() + got.content.size() <= kSmallJournal / 2; };
+  if (!std::get<1>(GetParam()) && std::all_of(expected_.begin(), expected_.end(), small)) return;
   Tally latest, lagging;
   for (std::size_t cut = 0; cut <= view_.size(); ++cut) {
     // What is published before the byte behind the cut is written. (Whether its record is out when only bytes up to the
