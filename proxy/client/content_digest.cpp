@@ -6,6 +6,18 @@
 #include <xxhash.h>
 
 namespace suture {
+namespace {
+
+std::array<std::uint8_t, 16> canonical_of(XXH128_hash_t hash) {
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, hash);
+  std::array<std::uint8_t, 16> out;
+  static_assert(sizeof canonical.digest == sizeof out);
+  std::memcpy(out.data(), canonical.digest, sizeof out);
+  return out;
+}
+
+}  // namespace
 
 struct ContentDigest::State {
   XXH3_state_t hash;
@@ -33,12 +45,11 @@ void ContentDigest::update(std::string_view content) {
 }
 
 std::array<std::uint8_t, 16> ContentDigest::value() const {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state_->hash));
-  std::array<std::uint8_t, 16> out;
-  static_assert(sizeof canonical.digest == sizeof out);
-  std::memcpy(out.data(), canonical.digest, sizeof out);
-  return out;
+  return canonical_of(XXH3_128bits_digest(&state_->hash));
+}
+
+std::array<std::uint8_t, 16> hash128(std::string_view bytes) {
+  return canonical_of(XXH3_128bits(bytes.data(), bytes.size()));
 }
 
 std::uint64_t hash64(std::string_view bytes) {

@@ -26,6 +26,8 @@ class ContentDigest {
   std::unique_ptr<State> state_;
 };
 
+// XXH3, 128 bits, of bytes that are all there.
+std::array<std::uint8_t, 16> hash128(std::string_view bytes);
 // XXH3, 64 bits.
 std::uint64_t hash64(std::string_view bytes);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 #include <sys/epoll.h>
 #include <proxy/client/chunk_layout.hpp>
@@ -21,12 +22,12 @@ constexpr std::size_t kEnded = static_cast<std::size_t>(-1);
 std::array<char, 32> request_id_of(const SessionRecord& record) {
   const ConnFacts& facts = record.facts;
   const std::array<std::uint64_t, 3> place{facts.iss, facts.irs, record.http->request_start};
-  ContentDigest digest;
-  digest.update({reinterpret_cast<const char*>(&facts.key), sizeof facts.key});
-  digest.update({reinterpret_cast<const char*>(place.data()), sizeof place});
+  std::array<char, sizeof facts.key + sizeof place> named;
+  std::memcpy(named.data(), &facts.key, sizeof facts.key);
+  std::memcpy(named.data() + sizeof facts.key, place.data(), sizeof place);
   std::array<char, 32> id;
   std::size_t at = 0;
-  for (const std::uint8_t byte : digest.value()) {
+  for (const std::uint8_t byte : hash128({named.data(), named.size()})) {
     id[at++] = "0123456789abcdef"[byte >> 4];
     id[at++] = "0123456789abcdef"[byte & 15];
   }
