@@ -87,7 +87,6 @@ class Node {
 
  private:
   Result<void> start_datapath();
-  Result<void> start_access_log();
   Result<void> start_workers();
   void start_statesync();
   void start_healing();
@@ -148,7 +147,12 @@ Result<void> Node::start() {
   sync_ = std::make_unique<statesync::StateSync>(statesync_options(config_, incarnation_),
                                                  statesync::make_grpc_transport(grpc_options(config_), io_),
                                                  kernel_->owner_map(), slot_clock_, io_);
-  if (auto ok = start_access_log(); !ok) return ok;
+  if (config_.log.access.format != config::AccessLog::Format::off) {
+    auto file = AccessFile::open(config_.log.access.file);
+    if (!file) return file.error();
+    access_log_ = std::move(*file);
+    access_log_->register_metrics(metrics_);
+  }
   if (auto ok = start_workers(); !ok) return ok;
   announcer_ = std::make_unique<Announcer>(io_, kernel_->routes(),
                                            Announcer::Options{config_.vips, config_.announce.enabled, Millis{1000}});
@@ -183,15 +187,6 @@ Result<void> Node::start_datapath() {
   if (!kernel) return kernel.error();
   kernel_ = std::move(*kernel);
   kernel_->register_metrics(metrics_);
-  return {};
-}
-
-Result<void> Node::start_access_log() {
-  if (config_.log.access.format == config::AccessLog::Format::off) return {};
-  auto file = AccessFile::open(config_.log.access.file);
-  if (!file) return file.error();
-  access_log_ = std::move(*file);
-  access_log_->register_metrics(metrics_);
   return {};
 }
 
@@ -385,13 +380,8 @@ void Node::await_signal() {
   signals_.async_wait([this](const boost::system::error_code& error, int signal) {
     if (error) return;
     if (signal == SIGHUP && access_log_) {
-      const auto reopened = access_log_->reopen();
-      if (reopened)
-        log::info("access_log_reopened", {{"file", config_.log.access.file}});
-      else
-        log::error("access_log_not_reopened", {{"reason", reopened.error().message}});
-      await_signal();
-      return;
+      access_log_->reopen_and_log();
+      return await_signal();
     }
     if (signal == SIGHUP || signal == SIGUSR1) {
       log::warn("signal_ignored",

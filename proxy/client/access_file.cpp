@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <suture/limits.hpp>
+#include <suture/log.hpp>
 
 namespace suture {
 namespace {
@@ -76,6 +77,13 @@ Result<void> AccessFile::reopen() {
   }
   changed_.notify_one();
   return {};
+}
+
+void AccessFile::reopen_and_log() {
+  if (const auto reopened = reopen())
+    log::info("access_log_reopened", {{"file", path_}});
+  else
+    log::error("access_log_not_reopened", {{"reason", reopened.error().message}});
 }
 
 void AccessFile::register_metrics(MetricsRegistry& registry) {

@@ -26,6 +26,7 @@ class AccessFile final : public AccessSink {
   bool write(std::string_view line) override;
   // An error leaves everything as it was.
   Result<void> reopen();
+  void reopen_and_log();
   void register_metrics(MetricsRegistry& registry);
 
  private:
