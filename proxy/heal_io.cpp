@@ -98,7 +98,8 @@ void NodeHealWorld::forget_own(const suture_flow_key& key) {
 }
 
 void NodeHealWorld::give_up_fence(const suture_flow_key& key) {
-  if (own_record(key) == nullptr || !kernel_.set_flow_state(key, SUTURE_FLOW_NO_FENCE)) return;
+  if (own_record(key) == nullptr) return;
+  if (!kernel_.set_flow_state(key, SUTURE_FLOW_NO_FENCE)) return fences_kept_.add();
   if (!unfenced_.insert(key).second) return;
   fences_given_up_.add();
   for (const auto& worker : workers_) worker->give_up_fence(key);
@@ -118,6 +119,9 @@ void NodeHealWorld::register_metrics(MetricsRegistry& registry) {
   registry.counter("suture_sessions_unfenced_total",
                    "Own sessions whose timestamps something rewrites on the way: no hint, no fence.", "",
                    fences_given_up_);
+  registry.counter("suture_sessions_unfenced_errors_total",
+                   "... that the kernel's map of flows did not take: their packets are judged by their timestamps.", "",
+                   fences_kept_);
   const auto errors = [&](const char* what, const Counter& counter) {
     registry.counter("suture_heal_send_errors_total", "Packets of heals that could not be sent, by where to.",
                      std::string("to=\"") + what + '"', counter);

@@ -69,7 +69,7 @@ class NodeHealWorld final : public healing::HealWorld {
   boost::unordered_flat_set<suture_flow_key, FlowKeyHash> unfenced_;
   TimePoint swept_at_{};
   std::mt19937 random_{std::random_device{}()};
-  Counter fences_given_up_;
+  Counter fences_kept_, fences_given_up_;
   Counter send_errors_, forward_errors_, inject_errors_;
 };
 

@@ -31,7 +31,7 @@ namespace {
 namespace asio = boost::asio;
 
 // Host routes on the TUN device, in the table that the BGP daemon learns.
-class TunRoutes final : public RouteTable {
+class TunRoutes final : public AnnouncedRoutes {
  public:
   TunRoutes(datapath::Netlink netlink, unsigned ifindex, std::uint32_t table, std::uint8_t protocol)
       : netlink_(std::move(netlink)), ifindex_(ifindex), table_(table), protocol_(protocol) {}
@@ -295,6 +295,9 @@ void KernelPath::on_interfaces(OnInterfaces callback) {
 void KernelPath::beat(TimePoint now) {
   state_->steering->beat(now);
 }
+bool KernelPath::beats() const {
+  return state_->steering->beats();
+}
 void KernelPath::set_slot_offset(std::uint64_t offset_ms) {
   state_->steering->set_slot_offset(offset_ms);
 }
@@ -346,7 +349,7 @@ Result<void> KernelPath::send(NodeId peer, suture_tunnel_kind kind, std::span<co
 OwnerMap& KernelPath::owner_map() {
   return state_->steering->owner_map();
 }
-RouteTable& KernelPath::routes() {
+AnnouncedRoutes& KernelPath::routes() {
   return *state_->routes;
 }
 void KernelPath::register_metrics(MetricsRegistry& registry) {

@@ -7,7 +7,7 @@
 //
 // One per network namespace (a second one's open() is refused). From start() on it looks every second, and soon after
 // the kernel reports a change, whether its devices are up, the VIPs there and the programs attached, and mends that.
-// The routes are the announcer's (RouteTable).
+// The routes are the announcer's (AnnouncedRoutes).
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@
 #include <suture/owner_map.hpp>
 #include <suture/result.hpp>
 
-#include "proxy/health/route_table.hpp"
+#include "proxy/health/announced_routes.hpp"
 
 namespace suture {
 
@@ -78,6 +78,7 @@ class KernelPath {
   void on_interfaces(OnInterfaces callback);
 
   void beat(TimePoint now);
+  bool beats() const;                             // any thread: what leaves now is not dropped for want of a beat
   void set_slot_offset(std::uint64_t offset_ms);  // SlotClock::offset_ms()
   void set_draining(bool draining);
   // No two-way liveness with a majority: data and FINs to silent clients of flows without fence are held back, and an
@@ -102,7 +103,7 @@ class KernelPath {
   Result<void> send(NodeId peer, suture_tunnel_kind kind, std::span<const std::uint8_t> packet);
 
   OwnerMap& owner_map();
-  RouteTable& routes();
+  AnnouncedRoutes& routes();
   void register_metrics(MetricsRegistry& registry);
 
   // A clean exit: programs, devices, routes and the addresses that we added are removed. The destructor of a path that

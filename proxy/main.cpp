@@ -3,16 +3,19 @@
 #include <exception>
 #include <variant>
 
+#include <suture/exit_code.hpp>
 #include "proxy/cli/cli.hpp"
-#include "proxy/config/config.hpp"
 #include "proxy/node.hpp"
 
 namespace {
 
 int run(const suture::cli::Run& command) {
   if (command.check_config) return suture::cli::check_config(command);
-  auto loaded = suture::config::load_file(command.config_file);
-  if (!loaded.config) return suture::cli::check_config(command);
+  auto loaded = suture::cli::load_config(command);
+  if (!loaded.config) {
+    (void)suture::cli::check_config(command);  // says every mistake
+    return suture::exit_code::config;
+  }
   if (command.log_level) loaded.config->log.level = *command.log_level;
   return suture::run_node(*loaded.config);
 }

@@ -20,6 +20,7 @@
 
 #include <statesync/grpc_link.hpp>
 #include <statesync/service.hpp>
+#include <suture/exit_code.hpp>
 
 #include "proxy/admin/admin_server.hpp"
 #include "proxy/admin/process_metrics.hpp"
@@ -82,7 +83,7 @@ class Node {
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) signals_.add(signal);
   }
 
-  Result<void> start();
+  Result<void> start(const pki::CertificateInfo& certificate);
   int run();
 
  private:
@@ -131,14 +132,12 @@ class Node {
   std::unique_ptr<Drain> drain_;
   std::vector<std::unique_ptr<Ticker>> tickers_;
   int exit_code_ = 0;
+  std::string exit_reason_;  // why it is not 0
   bool finishing_ = false;
 };
 
-Result<void> Node::start() {
-  const auto certificate = pki::check_node_certificate(config_.statesync.cert_file, config_.statesync.key_file,
-                                                       config_.statesync.ca_file, config_.node.id);
-  if (!certificate) return certificate.error();
-  pki::register_expiry_metric(metrics_, certificate->not_after);
+Result<void> Node::start(const pki::CertificateInfo& certificate) {
+  pki::register_expiry_metric(metrics_, certificate.not_after);
   admin::register_process_metrics(metrics_);
 
   // Order matters: the datapath first, without a heartbeat, so that nothing of a former process leaves any more; then
@@ -199,6 +198,7 @@ Result<void> Node::start_workers() {
     auto options = worker_options(config_, incarnation_, i, count);
     options.client_counts = client_counts;
     options.access_log = access_log_.get();
+    options.beats = [this] { return kernel_->beats(); };
     options.on_adopted = [this](const suture_flow_key& key, ResumeRung rung, const char* reason) {
       asio::post(io_, [this, key, rung, reason] {
         if (healer_) healer_->on_adopted(key, rung, reason, Clock::now());
@@ -246,7 +246,8 @@ void Node::start_statesync() {
   });
   sync_->set_on_id_refused([this](const std::string& reason) {
     log::error("id_refused", {{"reason", reason}});
-    exit_code_ = 1;
+    exit_code_ = exit_code::config;
+    exit_reason_ = reason + "; give each node a node.id (and a certificate) of its own";
     io_.stop();
   });
 }
@@ -384,8 +385,7 @@ void Node::await_signal() {
       return await_signal();
     }
     if (signal == SIGHUP || signal == SIGUSR1) {
-      log::warn("signal_ignored",
-                {{"signal", signal}, {"reason", "reload is not supported: restart (sessions survive it)"}});
+      log::warn("signal_ignored", {{"signal", signal}, {"reason", "reload is not supported: restart by a drain"}});
       await_signal();
       return;
     }
@@ -470,7 +470,9 @@ void Node::finish() {
   if (admin_) admin_->stop();
   sync_->stop();
   kernel_->close();
-  log::info("stopped", {{"exit", exit_code_}});
+  if (exit_code_ == 0) return log::info("stopped", {{"exit", exit_code_}});
+  log::error("stopped",
+             {{"exit", exit_code_}, {"reason", exit_reason_}});  // the last line: what Docker's users look at
 }
 
 }  // namespace
@@ -478,15 +480,21 @@ void Node::finish() {
 int run_node(const config::Config& config) {
   log::configure(config.log.level, config.log.format, config.node.name);
   std::signal(SIGPIPE, SIG_IGN);
-  const auto fail = [](const std::string& reason) {
+  const auto fail = [](const std::string& reason, int status) {
     log::error("start_failed", {{"reason", reason}});
-    return 1;
+    return status;
   };
-  if (auto ok = check_capabilities(has_privileged_port(config)); !ok) return fail(ok.error().message);
+  const auto certificate = pki::check_node_certificate(config.statesync.cert_file, config.statesync.key_file,
+                                                       config.statesync.ca_file, config.node.id);
+  if (!certificate) return fail(certificate.error().message, exit_code::config);
+  raise_capabilities();
+  if (auto ok = check_capabilities(has_privileged_port(config)); !ok) {
+    return fail(ok.error().message, exit_code::no_permission);
+  }
   for (const auto& note : set_limits()) log::warn("limits", {{"note", note}});
   const int status = [&] {
     Node node(config);
-    if (auto ok = node.start(); !ok) return fail(ok.error().message);
+    if (auto ok = node.start(*certificate); !ok) return fail(ok.error().message, exit_code::failed);
     return node.run();
   }();
   if (!statesync::grpc_ended(kGrpcPatience)) {

@@ -160,7 +160,7 @@ std::string config(const NodeView& view) {
   }
   out["listeners"] = std::move(listeners);
   out["datapath"] = {{"vxlan_port", c.datapath.vxlan_port},
-                     {"return", c.datapath.return_path == config::ReturnPath::direct ? "direct" : "tunnel"},
+                     {"return_path", c.datapath.return_path == config::ReturnPath::direct ? "direct" : "tunnel"},
                      {"underlay_mtu", c.datapath.underlay_mtu}};
   out["statesync"] = {{"listen", text(c.statesync.listen)},
                       {"liveness_interval_ms", c.statesync.liveness_interval_ms},

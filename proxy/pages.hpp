@@ -21,13 +21,13 @@ struct NodeView {
   std::string metrics_json;  // {"name{labels}": value, ...}
 };
 
-// GET /stats: node, vips, listeners, counters.
+// GET /stats: node, state, peers, counters.
 std::string stats(const NodeView& view);
 // GET /peers: one object a peer, as statesync sees it.
 std::string peers(const NodeView& view);
 // GET /sessions?limit=: the directory's records, this node's own first.
 std::string sessions(const NodeView& view, std::size_t limit);
-// GET /config: what is in force, without secrets (paths of keys, not keys).
+// GET /config: the main parts of what is in force, without secrets (paths of keys, not keys).
 std::string config(const NodeView& view);
 
 }  // namespace suture::pages

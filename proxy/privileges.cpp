@@ -6,6 +6,8 @@
 
 #include <linux/capability.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace suture {
 namespace {
@@ -18,7 +20,22 @@ std::uint64_t effective_capabilities() {
   return 0;
 }
 
+// Those that suture uses all the time. CAP_DAC_OVERRIDE is not one of them: datapath/raised_capability.hpp.
+constexpr int kUsed[] = {CAP_NET_ADMIN, CAP_NET_RAW,   CAP_NET_BIND_SERVICE, CAP_BPF,
+                         CAP_PERFMON,   CAP_SYS_ADMIN, CAP_SYS_NICE};
+
 }  // namespace
+
+void raise_capabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+  if (::syscall(SYS_capget, &header, sets) != 0) return;
+  for (const int capability : kUsed) {
+    auto& set = sets[CAP_TO_INDEX(capability)];
+    set.effective |= set.permitted & CAP_TO_MASK(capability);
+  }
+  (void)::syscall(SYS_capset, &header, sets);  // what it did not raise is missing below
+}
 
 Result<void> check_capabilities(bool privileged_ports) {
   const std::uint64_t have = effective_capabilities();

@@ -8,6 +8,12 @@
 
 namespace suture {
 
+// What a file capability only permits (setcap ...+p, the container image's way) becomes effective; the rest of what is
+// permitted stays asleep. +ep in the file would do the same, but the kernel refuses to execute such a file (EPERM, and
+// nothing that could be logged) where a container is not allowed all of them; so it is check_capabilities that says
+// what is missing. Call it before there are threads: capabilities are each thread's own. Root has nothing to raise.
+void raise_capabilities();
+
 // CAP_NET_ADMIN (TCP_REPAIR, SO_MARK, routes, devices), CAP_NET_RAW (our own RSTs), CAP_BPF and CAP_PERFMON (programs
 // that read sockets by BTF), CAP_NET_BIND_SERVICE if a listener's port is below 1024. The error names all that are
 // missing and how to grant them. CAP_SYS_ADMIN stands in for CAP_BPF and CAP_PERFMON (engines that do not know those).

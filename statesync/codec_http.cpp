@@ -14,6 +14,10 @@ std::shared_ptr<const std::string> shared(const std::string& bytes) {
   return bytes.empty() ? nullptr : std::make_shared<const std::string>(bytes);
 }
 
+bool range_fits(std::uint64_t start, std::uint64_t total, std::uint64_t length) {
+  return total == 0 ? start == 0 : start < total && length <= total - start;
+}
+
 template <class Message>
 void encode_exchange(const Exchange& exchange, ContentBudget& budget, Message& out) {
   out.set_request_start(exchange.request_start);
@@ -32,6 +36,8 @@ void encode_exchange(const Exchange& exchange, ContentBudget& budget, Message& o
   out.set_status(exchange.status);
   out.set_response_framing(static_cast<std::uint32_t>(exchange.response_framing));
   out.set_response_length(exchange.response_length);
+  out.set_range_start(exchange.range_start);
+  out.set_range_total(exchange.range_total);
   if (exchange.etag.size() <= kEtagBytesMax) out.set_etag(exchange.etag);
   out.set_keep_alive(exchange.keep_alive);
   if (exchange.journal && budget.take(exchange.journal->size())) {
@@ -63,6 +69,9 @@ Result<void> decode_exchange(const Message& in, ContentBudget& budget, Exchange&
     return bad("more content than fits into a record");
   }
   if (in.journal_start() + in.journal().size() < in.journal_start()) return bad("a journal without an end");
+  if (!range_fits(in.range_start(), in.range_total(), in.response_length())) {
+    return bad("a range beyond its representation");
+  }
   out.request_start = in.request_start();
   out.request_head_end = in.request_head_end();
   out.request_framing = static_cast<BodyFraming>(in.request_framing());
@@ -77,6 +86,8 @@ Result<void> decode_exchange(const Message& in, ContentBudget& budget, Exchange&
   out.status = static_cast<std::uint16_t>(in.status());
   out.response_framing = static_cast<BodyFraming>(in.response_framing());
   out.response_length = in.response_length();
+  out.range_start = in.range_start();
+  out.range_total = in.range_total();
   out.etag = in.etag();
   out.keep_alive = in.keep_alive();
   if (in.has_journal()) {
@@ -100,7 +111,8 @@ Error bad(const char* what) {
 bool consistent(const Exchange& e) {
   return e.status <= kStatusMax && (e.request_head_end == 0 || e.request_head_end >= e.request_start) &&
          (e.response_head_end == 0 || e.response_head_end >= e.response_start) &&
-         (e.response_end == 0 || e.response_end >= std::max(e.response_start, e.response_head_end));
+         (e.response_end == 0 || e.response_end >= std::max(e.response_start, e.response_head_end)) &&
+         range_fits(e.range_start, e.range_total, e.response_length);
 }
 
 void encode_http(const HttpState& http, v1::Http& out) {

@@ -91,6 +91,11 @@ Applied Directory::apply_remote(NodeId peer, Incarnation incarnation, SessionRec
   const bool comparable = it != entries_.end() && same_connection(it->second->record, record);
   const std::uint64_t known_epoch = comparable ? it->second->epoch_max : 0;
   if (record.epoch > known_epoch + kEpochJumpMax) return count(Applied::epoch_jump);
+  if (!of_sender) {
+    hearsay_.insert(record.facts.key);
+  } else if (!hearsay_.empty()) {
+    hearsay_.erase(record.facts.key);
+  }
   return count(place(std::move(record), now));
 }
 
@@ -290,6 +295,10 @@ void Directory::node_living(NodeId node, Incarnation incarnation, TimePoint now)
   if (before != 0) dead_since_.try_emplace({node, before}, now);
   living_[to_int(node)] = incarnation;
   dead_since_.erase({node, incarnation});
+  // Its own stream brings again what it still has and had not told us.
+  boost::unordered::erase_if(hearsay_, [&](const suture_flow_key& key) {
+    return !entries_.contains(key) || erase_remote(node, incarnation, key);
+  });
 }
 
 void Directory::node_not_living(NodeId node, TimePoint now) {

@@ -32,6 +32,7 @@
 #include <vector>
 
 #include <boost/unordered/unordered_flat_map.hpp>
+#include <boost/unordered/unordered_flat_set.hpp>
 
 #include <statesync/record.hpp>
 #include <suture/clock.hpp>
@@ -160,6 +161,9 @@ class Directory {
   std::array<bool, 256> in_snapshot_{};
   std::array<Incarnation, 256> living_{};  // 0: not living
   std::map<std::pair<NodeId, Incarnation>, TimePoint> dead_since_;
+  // Keys of records that a third node told of an owner that did not live. If it lives after all, it says what is true
+  // of them: it may have ended them before, and will not say so again.
+  boost::unordered_flat_set<suture_flow_key, FlowKeyHash> hearsay_;
   // What on_claimed has told of own sessions: owner, incarnation, epoch, fence.
   using Told = std::tuple<NodeId, Incarnation, Epoch, std::uint32_t>;
   boost::unordered_flat_map<suture_flow_key, Told, FlowKeyHash> told_;

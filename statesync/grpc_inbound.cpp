@@ -12,7 +12,7 @@ class GrpcInbound final : public InboundStream {
   void set_handler(Handler handler) override { reactor_->set_handler(std::move(handler)); }
   NodeId identity() const override { return reactor_->identity(); }
   std::string remote() const override { return reactor_->remote(); }
-  void send(ToSender message) override { reactor_->send(std::move(message)); }
+  void send(ToSender message) override { reactor_->send(message); }
   void refuse(Refusal reason, const std::string& text) override { reactor_->refuse(reason, text); }
 
  private:
@@ -82,7 +82,7 @@ void InboundReactor::deliver_closed(LinkError error) {
   });
 }
 
-void InboundReactor::send(ToSender message) {
+void InboundReactor::send(const ToSender& message) {
   const auto keep = shared_from_this();
   const std::lock_guard lock(mutex_);
   if (closing_ || finished_) return;

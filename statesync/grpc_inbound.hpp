@@ -26,7 +26,7 @@ class InboundReactor final : public grpc::ServerBidiReactor<v1::ToReceiver, v1::
   // Control thread.
   void set_handler(InboundStream::Handler handler);
   void begin();  // start reading; the handler is set
-  void send(ToSender message);
+  void send(const ToSender& message);
   void refuse(Refusal reason, const std::string& text);
   void close();
   NodeId identity() const { return identity_; }

@@ -167,10 +167,11 @@ Result<void> GrpcTransport::start(Events events) {
   tls_options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_BUT_DONT_VERIFY);
   tls_options.set_certificate_verifier(tls::ExternalCertificateVerifier::Create<HandshakeVerifier>(verify));
 
-  service_ = std::make_unique<Service>(gate_, credentials->verifier, [this](std::shared_ptr<InboundReactor> reactor) {
-    events_.on_inbound(make_inbound_stream(reactor));
-    reactor->begin();
-  });
+  service_ =
+      std::make_unique<Service>(gate_, credentials->verifier, [this](const std::shared_ptr<InboundReactor>& reactor) {
+        events_.on_inbound(make_inbound_stream(reactor));
+        reactor->begin();
+      });
   grpc::ServerBuilder builder;
   int bound = 0;
   builder.AddListeningPort(to_text(options_.listen), tls::TlsServerCredentials(tls_options), &bound);

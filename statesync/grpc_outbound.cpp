@@ -25,17 +25,17 @@ std::unique_ptr<OutboundStream> make_outbound_stream(std::shared_ptr<OutboundRea
 }
 
 std::shared_ptr<OutboundReactor> OutboundReactor::create(std::shared_ptr<Gate> gate,
-                                                         std::shared_ptr<grpc::Channel> channel,
+                                                         const std::shared_ptr<grpc::Channel>& channel,
                                                          std::shared_ptr<Verdict> verdict,
                                                          OutboundStream::Handler handler) {
   std::shared_ptr<OutboundReactor> reactor(
-      new OutboundReactor(std::move(gate), std::move(channel), std::move(verdict), std::move(handler)));
+      new OutboundReactor(std::move(gate), channel, std::move(verdict), std::move(handler)));
   reactor->self_ = reactor;
   reactor->gate_->enter();
   return reactor;
 }
 
-OutboundReactor::OutboundReactor(std::shared_ptr<Gate> gate, std::shared_ptr<grpc::Channel> channel,
+OutboundReactor::OutboundReactor(std::shared_ptr<Gate> gate, const std::shared_ptr<grpc::Channel>& channel,
                                  std::shared_ptr<Verdict> verdict, OutboundStream::Handler handler)
     : gate_(std::move(gate)),
       verdict_(std::move(verdict)),

@@ -25,7 +25,8 @@ struct Verdict {
 class OutboundReactor final : public grpc::ClientBidiReactor<v1::ToReceiver, v1::ToSender>,
                               public std::enable_shared_from_this<OutboundReactor> {
  public:
-  static std::shared_ptr<OutboundReactor> create(std::shared_ptr<Gate> gate, std::shared_ptr<grpc::Channel> channel,
+  static std::shared_ptr<OutboundReactor> create(std::shared_ptr<Gate> gate,
+                                                 const std::shared_ptr<grpc::Channel>& channel,
                                                  std::shared_ptr<Verdict> verdict, OutboundStream::Handler handler);
   // Control thread.
   void begin();
@@ -38,8 +39,8 @@ class OutboundReactor final : public grpc::ClientBidiReactor<v1::ToReceiver, v1:
   void OnDone(const grpc::Status& status) override;
 
  private:
-  OutboundReactor(std::shared_ptr<Gate> gate, std::shared_ptr<grpc::Channel> channel, std::shared_ptr<Verdict> verdict,
-                  OutboundStream::Handler handler);
+  OutboundReactor(std::shared_ptr<Gate> gate, const std::shared_ptr<grpc::Channel>& channel,
+                  std::shared_ptr<Verdict> verdict, OutboundStream::Handler handler);
   void read();
   void proceed();
   void release();  // no operation of ours from here on; mutex held

@@ -44,6 +44,9 @@ struct Exchange {
   std::uint16_t status = 0;
   BodyFraming response_framing = BodyFraming::none;
   std::uint64_t response_length = 0;
+  // Status 206, one range (RFC 9110 section 14.4): where the content begins in the representation, and how many bytes
+  // that has. Total 0: another status, several ranges, or a length that nobody knows.
+  std::uint64_t range_start = 0, range_total = 0;
   std::string etag;  // only a strong one (RFC 9110 section 8.8.3), with its quotes
   // What was sent or is about to be, byte for byte: [journal_start, journal_start + size) of `out`. Holds the head (and
   // interim responses) until the client has it, all of a small response, the unacknowledged end of an event stream.

@@ -27,7 +27,7 @@ struct SessionRecord {
   NodeId owner{};
   Incarnation incarnation = 0;  // of the owner
   Epoch epoch = 0;
-  std::uint64_t session_id = 0;  // unique per owner incarnation
+  std::uint64_t session_id = 0;  // unique per owner incarnation; of two with one flow key, the larger is the later
   SessionMode mode = SessionMode::tcp;
   // PROTOCOL.md, claim. `fenced`: this ownership began with a fence that the client echoed; `fence` is its TSval (F).
   // Of two fenced ownerships of one connection the later F stands (serial order).

@@ -164,6 +164,8 @@ void StateSync::Impl::apply(QueuedRecord&& change) {
   // The same client port again, before the end of the former session was told: the peers must not keep the former.
   const SessionRecord* former = core_.directory.find_own(key);
   if (former && former->session_id != record.session_id) {
+    // Another worker's queue was drained first: its session is the later one.
+    if (record.session_id < former->session_id && former->session_id < kEndedSession) return;
     for (auto& [id, peer] : peers_) peer.sender.replicator().mark_erase(key, now);
   }
   const Applied applied = core_.directory.upsert_own(record, now);

@@ -3,13 +3,14 @@ import pathlib
 import re
 import signal
 
-from . import files, netns, procs, topology
+from . import files, procs, topology
 from .errors import LabError
 from .state import DOCKER
 from .system import run, wait_until
 
 APP_PORT = 8081
 REDIS_PORT = 6379
+METRICS_PORT = 9181  # at the underlay address: what Prometheus asks
 POP_ROLES = ["nginx", "app", "chat", "sshd"]
 
 
@@ -43,24 +44,31 @@ def _root_is_locked():
         return False
 
 
+def commands(state, pop):
+    """{role: argv} of a PoP's applications (a Host), with their configuration written out."""
+    directory = state.host_dir(pop.name)
+    (directory / "nginx").mkdir(exist_ok=True)
+    _fill("nginx.conf", {"dir": directory, "pop": pop.name, "files": files.directory(state), "metrics": f"{pop.addr4}:{METRICS_PORT}",
+                         "admin": f"127.0.0.1:{topology.ADMIN_PORT}"}, directory / "nginx.conf")
+    # sshd without PAM refuses a locked root account; with PAM it takes the key.
+    pam = "yes" if _root_is_locked() else "no"
+    pathlib.Path("/run/sshd").mkdir(exist_ok=True)
+    _fill("sshd_config", {"ssh": ssh_dir(state), "pop": pop.name, "pam": pam}, directory / "sshd_config")
+    return {
+        "nginx": ["nginx", "-p", directory / "nginx", "-c", directory / "nginx.conf", "-e", "stderr"],
+        "app": ["/usr/bin/python3", DOCKER / "apps" / "app.py", pop.name, APP_PORT],
+        "chat": ["/usr/bin/python3", DOCKER / "apps" / "chat.py", pop.name, f"127.0.0.1:{topology.CHAT_PORT}",
+                 f"{topology.REDIS}:{REDIS_PORT}"],
+        "sshd": ["/usr/sbin/sshd", "-D", "-e", "-f", directory / "sshd_config"],
+    }
+
+
 def start_pop(state, pop):
     """Starts what does not run. Returns at once; `wait_pop` waits."""
-    directory = state.host_dir(pop)
-    if not procs.pid_of(state, pop, "nginx"):
-        (directory / "nginx").mkdir(exist_ok=True)
-        _fill("nginx.conf", {"dir": directory, "pop": pop, "files": files.directory(state)}, directory / "nginx.conf")
-        procs.spawn(state, pop, "nginx", ["nginx", "-p", directory / "nginx", "-c", directory / "nginx.conf", "-e", "stderr"])
-    if not procs.pid_of(state, pop, "app"):
-        procs.spawn(state, pop, "app", ["/usr/bin/python3", DOCKER / "apps" / "app.py", pop, APP_PORT])
-    if not procs.pid_of(state, pop, "chat"):
-        procs.spawn(state, pop, "chat", ["/usr/bin/python3", DOCKER / "apps" / "chat.py", pop, f"127.0.0.1:{topology.CHAT_PORT}",
-                                         f"{topology.REDIS}:{REDIS_PORT}"])
-    if not procs.pid_of(state, pop, "sshd"):
-        # sshd without PAM refuses a locked root account; with PAM it takes the key.
-        pam = "yes" if _root_is_locked() else "no"
-        pathlib.Path("/run/sshd").mkdir(exist_ok=True)
-        _fill("sshd_config", {"ssh": ssh_dir(state), "pop": pop, "pam": pam}, directory / "sshd_config")
-        procs.spawn(state, pop, "sshd", ["/usr/sbin/sshd", "-D", "-e", "-f", directory / "sshd_config"])
+    missing = [role for role in POP_ROLES if not procs.pid_of(state, pop.name, role)]
+    for role, argv in commands(state, pop).items() if missing else ():
+        if role in missing:
+            procs.spawn(state, pop.name, role, argv)
 
 
 def stop_pop(state, pop):
@@ -69,13 +77,17 @@ def stop_pop(state, pop):
 
 
 def start_redis(state):
-    procs.spawn(state, "core1", "redis", ["redis-server", "--bind", topology.REDIS, "--port", REDIS_PORT, "--protected-mode", "no",
-                                          "--save", "", "--appendonly", "no", "--dir", state.host_dir("core1")])
+    procs.spawn(state, "core1", "redis", redis_command(state))
+
+
+def redis_command(state):
+    return ["redis-server", "--bind", topology.REDIS, "--port", REDIS_PORT, "--protected-mode", "no",
+            "--save", "", "--appendonly", "no", "--dir", state.host_dir("core1")]
 
 
 def listening(state, host, port):
     """Whether a TCP socket listens on that port in the host's namespace."""
-    done = run(netns.enter(state, host) + ["ss", "-Hltn", f"sport = :{port}"], check=False)
+    done = run(state.engine.enter(host) + ["ss", "-Hltn", f"sport = :{port}"], check=False)
     return bool(done.stdout.strip())
 
 
@@ -83,7 +95,7 @@ def wait_pop(state, pop):
     for role, port in (("nginx", 8080), ("app", APP_PORT), ("chat", topology.CHAT_PORT), ("sshd", 2222)):
         if not wait_until(lambda: listening(state, pop, port) or not procs.pid_of(state, pop, role), 15, 0.05) \
                 or not procs.pid_of(state, pop, role):
-            raise LabError(f"{pop}: {role} did not start", state.dir / pop / f"{role}.log")
+            raise LabError(f"{pop}: {role} did not start", state.engine.log_path(pop, role))
 
 
 def pause(state, pop, role, on):

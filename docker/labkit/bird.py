@@ -1,7 +1,7 @@
 """BGP: one BIRD per core and per PoP. Writes docker/bird's templates out, starts, and tells a core whom its client prefers."""
 import re
 
-from . import netns, procs, topology
+from . import procs, topology
 from .errors import LabError
 from .state import DOCKER
 from .system import run, wait_until
@@ -50,23 +50,22 @@ def write_preference(state, topo, core, preference):
     (state.host_dir(core) / "prefer.conf").write_text(f"define PREFER_OWN = {own};\ndefine PREFER_OTHER = {other};\n")
 
 
-def core_rules(state, topo, core, strict_rpf):
-    """The policy rule for the other core's client, and reverse-path checks where asked."""
+def policy_rules(topo, core):
+    """{family: lines for `ip -batch`}: the other core's client has a table of its own."""
     other_client = topo.hosts[topo.client_of(topo.other_core(core))]
     client_link = other_client.links[0]
-    net4 = client_link.addr4[other_client.name].rpartition(".")[0] + ".0"
-    net6 = client_link.addr6[other_client.name].rpartition("::")[0] + "::"
-    netns.ip_batch(state, core, [f"rule add from {net4}/{client_link.len4} lookup {OTHER_TABLE} pref 100"])
-    netns.ip_batch(state, core, [f"rule add from {net6}/{client_link.len6} lookup {OTHER_TABLE} pref 100"], family=6)
-    if not strict_rpf:
-        return
+    return {family: [f"rule add from {net} lookup {OTHER_TABLE} pref 100"] for family, net in zip((4, 6), client_link.nets())}
+
+
+def strict_rpf(state, topo, core):
+    """Reverse-path checks on the core's links to clients and PoPs."""
     checked = [link.other(core) for link in topo.hosts[core].links if topo.hosts[link.other(core)].kind != "core"]
-    netns.sysctl(state, core, {f"net.ipv4.conf.{device}.rp_filter": 1 for device in checked})
+    state.engine.sysctl(core, {f"net.ipv4.conf.{device}.rp_filter": 1 for device in checked})
     devices = ", ".join(f'"{device}"' for device in checked)
     # IPv6 has no rp_filter of its own. Neighbour discovery's link-local sources are on every link.
     rules = (f"table ip6 strict_rpf {{ chain check {{ type filter hook prerouting priority raw;\n"
              f"  iifname {{ {devices} }} ip6 saddr != fe80::/10 fib saddr . iif oif missing counter drop\n}}\n}}\n")
-    run(netns.enter(state, core) + ["nft", "-f", "-"], text_in=rules)
+    run(state.engine.enter(core) + ["nft", "-f", "-"], text_in=rules)
 
 
 def start(state, host):
@@ -74,20 +73,23 @@ def start(state, host):
         return
     directory = state.host_dir(host)
     _control(state, host).unlink(missing_ok=True)
-    procs.spawn(state, host, "bird", ["bird", "-f", "-c", directory / "bird.conf", "-s", _control(state, host)],
-                log=directory / "bird.out", realtime=True)
+    procs.spawn(state, host, "bird", command(state, host), log=directory / "bird.out", realtime=True)
+
+
+def command(state, host):
+    return ["bird", "-f", "-c", state.dir / host / "bird.conf", "-s", _control(state, host)]
 
 
 def wait_started(state, host):
     def answers():
         return not procs.pid_of(state, host, "bird") or control(state, host, "show status", check=False)
     if not (wait_until(answers, 10) and procs.pid_of(state, host, "bird")):
-        raise LabError(f"{host}: BIRD did not start", state.dir / host / "bird.out")
+        raise LabError(f"{host}: BIRD did not start", state.engine.log_path(host, "bird"))
 
 
 def control(state, host, command, check=True):
     """birdc's answer as text; "" if BIRD does not answer and check is off."""
-    done = run(["birdc", "-r" if command.startswith("show") else "-v", "-s", str(_control(state, host)), *command.split()],
+    done = run([*state.engine.enter(host), "birdc", "-r" if command.startswith("show") else "-v", "-s", str(_control(state, host)), *command.split()],
                check=check)
     return done.stdout if done.returncode == 0 else ""
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from . import demo_capture, demo_powercut, demo_sessions, demo_streams, lifecycle, netns, procs, routes, suture, verbs
+from . import demo_capture, demo_powercut, demo_sessions, demo_streams, lifecycle, procs, routes, suture, verbs
 from .errors import LabError
 from .system import run, wait_until
 
@@ -74,10 +74,10 @@ class Observer(threading.Thread):
         self.forwarded = {}
 
     def forwarded_packets(self, pop):
-        done = run(["ip", "-j", "-s", "-n", netns.name(self.tour.state, pop), "link", "show", "suture-vx"], check=False)
         try:
+            done = run([*self.tour.state.engine.enter(pop), "ip", "-j", "-s", "link", "show", "suture-vx"], check=False)
             return json.loads(done.stdout)[0]["stats64"]["tx"]["packets"]
-        except (ValueError, LookupError):
+        except (LabError, ValueError, LookupError):  # nothing there, or no power
             return 0
 
     def run(self):

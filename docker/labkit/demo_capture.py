@@ -6,7 +6,7 @@ import subprocess
 from collections import deque
 from dataclasses import dataclass, field
 
-from . import netns, topology
+from . import topology
 from .errors import LabError
 from .system import wait_until
 
@@ -20,7 +20,7 @@ class Capture:
         self._log = self.path.with_suffix(".log")
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
-                netns.enter(state, host) + ["tcpdump", "--immediate-mode", "-U", "-n", "-s", "128", "-B", "32768", "-Z", "root", "-i", device,
+                state.engine.enter(host) + ["tcpdump", "--immediate-mode", "-U", "-n", "-s", "128", "-B", "32768", "-Z", "root", "-i", device,
                                             "-w", str(self.path), "tcp"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if not wait_until(lambda: b"listening on" in self._log.read_bytes() or self._process.poll() is not None, 10, 0.05):
             raise LabError("tcpdump does not listen", self._log)

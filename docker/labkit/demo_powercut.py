@@ -107,7 +107,7 @@ def start_applications(state, topo):
         if procs.pid_of(state, pop.name, "demo-app"):
             continue
         procs.spawn(state, pop.name, "demo-app",
-                    ["/usr/bin/python3", pathlib.Path(__file__).with_name("demo_app.py"), pop.name, APP_PORT, orders])
+                    ["/usr/bin/python3", state.engine.docker_dir / "labkit" / "demo_app.py", pop.name, APP_PORT, orders])
     for pop in topo.pops():
         if not wait_until(lambda name=pop.name: apps.listening(state, name, APP_PORT), 10, 0.05):
             raise LabError(f"{pop.name}: the demo's application does not listen", state.dir / pop.name / "demo-app.log")

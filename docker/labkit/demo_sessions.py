@@ -1,4 +1,4 @@
-"""The demo's sessions: unmodified clients in client1's namespace, each in a thread that checks every byte it gets.
+"""The demo's sessions: unmodified clients in client1's network, each in a thread that checks every byte it gets.
 
 A session runs until `finish` is set (the tour is over), then ends in its own good way. Downloads and uploads are paced to last as
 long as the tour. `stall` is the longest time in which the session got nothing although it should have, in seconds.
@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 
-from . import apps, files, netns, suture, topology
+from . import apps, files, suture, topology
 
 READ_TIMEOUT = 20  # a session that hears nothing for so long is lost
 
@@ -78,11 +78,11 @@ class Session(threading.Thread):
             self._process.kill()
 
     def open_process(self, argv, **streams):
-        self._process = subprocess.Popen(netns.enter(self.state, self.client) + argv, **streams)
+        self._process = subprocess.Popen(self.state.engine.enter(self.client) + argv, **streams)
         return self._process
 
     def connect(self, port):
-        connection = suture.socket_in(netns.path(self.state, self.client),
+        connection = suture.socket_in(self.state.engine.network(self.client),
                                       socket.AF_INET if self.family == 4 else socket.AF_INET6)
         connection.settimeout(READ_TIMEOUT)
         if self.receive_buffer:

@@ -1,35 +1,32 @@
 """up, down, start, kill: making hosts and taking them away."""
-import contextlib
 import signal
-import threading
 
-from . import apps, bird, build, files, netns, procs, routes, suture, wire
+from . import bird, engines, procs, routes, suture, wire
 from .errors import LabError, UsageError
-from .netns import WIRES
+from .state import DEFAULTS
 from .system import wait_until
 from .topology import POPS_MAX, Topology
 
 
 def up(state, pops=3, config=None, strict_rpf=False, engine="netns", say=print):
-    if engine != "netns":
-        raise LabError(f"engine '{engine}' is not available in this version; the lab runs with --engine netns")
     if not 2 <= pops <= POPS_MAX:
         raise UsageError(f"--pops {pops}: 2 to {POPS_MAX}")
     common, single = suture.read_overrides(config, pops) if config else ({}, {})
     if state.exists():
         raise LabError(f"the lab '{state.lab}' is up already (docker/lab down removes it)")
-    left = netns.all_of(state)
+    maker = engines.make(engine, state)
+    program = maker.prepare(say)
+    left = maker.leftovers()
     if left:
-        raise LabError(f"namespaces of a former lab '{state.lab}' are left: {', '.join(left)} (docker/lab down removes them)")
-    program = build.prepare(say)
+        raise LabError(f"of a former lab '{state.lab}' these are left: {', '.join(left)} (docker/lab down removes them)")
     topo = Topology(pops)
     # SIGTERM and SIGHUP clean up as Ctrl-C does.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
-        state.create({"pops": pops, "engine": engine, "strict_rpf": strict_rpf, "suture": str(program), "config": common,
-                      "pop_config": single, "preference": topo.default_preference(), "cuts": []})
-        _build_hosts(state, topo)
+        state.create({**DEFAULTS, "pops": pops, "engine": engine, "strict_rpf": strict_rpf, "suture": program, "config": common,
+                      "pop_config": single, "preference": topo.default_preference()})
+        _build(state, topo, say)
     except BaseException as error:
         # The log goes with the lab: its last lines are the reason, so they are read before.
         if isinstance(error, LabError) and error.log:
@@ -39,41 +36,12 @@ def up(state, pops=3, config=None, strict_rpf=False, engine="netns", say=print):
         raise
 
 
-def _build_hosts(state, topo):
+def _build(state, topo, say):
     settings = state.load()
-    making = threading.Thread(target=files.make, args=(state,))
-    making.start()
-    try:
-        netns.create(state, WIRES)
-        for host in topo.hosts.values():
-            netns.create(state, host.name)
-        for link in topo.links:
-            netns.create_end(state, link, link.a)
-            netns.create_end(state, link, link.b)
-            wire.join(state, link)
-        for host in topo.hosts.values():
-            netns.configure_host(state, topo, host)
-        for host in topo.cores() + topo.pops():
-            bird.write_config(state, topo, host, settings["preference"])
-            bird.start(state, host.name)
-        for host in topo.cores() + topo.pops():
-            bird.wait_started(state, host.name)
+    state.engine.build(topo, settings, say)
+    if settings["strict_rpf"]:
         for core in topo.cores():
-            bird.core_rules(state, topo, core.name, settings["strict_rpf"])
-        apps.make_keys(state)
-        apps.start_redis(state)
-        suture.make_certificates(state, topo, settings["suture"])
-        for pop in topo.pops():
-            apps.start_pop(state, pop.name)
-            suture.write_config(state, topo, pop, settings)
-    finally:
-        making.join()
-    # Peers find each other at once only if the routes between them are there; and the chat needs its way to Redis.
-    wait_underlay(state, topo)
-    for pop in topo.pops():
-        apps.wait_pop(state, pop.name)
-    for pop in topo.pops():
-        suture.start(state, pop.name)
+            bird.strict_rpf(state, topo, core.name)
     for pop in topo.pops():
         suture.wait_ready(state, pop.name)
     wait_announced(state, topo, [pop.name for pop in topo.pops()])
@@ -115,11 +83,10 @@ def wait_routed(state, topo, client, pop, timeout=10):
 
 
 def down(state):
-    """Everything that this lab made, also what a crashed one left: by namespace, not by what the state file says."""
-    for host in netns.all_of(state):
-        with contextlib.suppress(LabError):
-            procs.kill_namespace(state, host)
-        netns.remove(state, host)
+    """Everything that this lab made, also what a crashed one left: a lab without its state file could be any engine's."""
+    makers = [state.engine] if state.exists() else engines.make_all(state)
+    for maker in makers:
+        maker.down()
     state.remove()
 
 
@@ -127,7 +94,7 @@ def kill(state, topo, pop):
     """Power cut: the cable goes first, so that nothing that the dying processes say gets out."""
     for link in topo.hosts[pop].links:
         wire.plug(state, link, up=False)
-    procs.kill_namespace(state, pop)
+    state.engine.power_off(topo, pop)
     (state.dir / pop / "power-cut").touch()
 
 
@@ -136,28 +103,15 @@ def start(state, topo, pop, say=print):
     host = topo.hosts[pop]
     marker = state.dir / pop / "power-cut"
     if marker.exists():
-        # A machine that boots has an empty kernel: no sockets, no devices of its former life.
-        procs.kill_namespace(state, pop)
-        for link in host.links:
-            # Not left to the namespace's end: orphaned sockets can keep it alive for minutes.
-            netns.remove_device(state, WIRES, link.wire_device(pop))
-        netns.remove(state, pop)
-        netns.create(state, pop)
-        for link in host.links:
-            netns.create_end(state, link, pop)
-            wire.join(state, link)
-        netns.configure_host(state, topo, host)
+        state.engine.power_on(topo, pop)
         marker.unlink()
     for link in host.links:
         wire.plug(state, link, up=True)
-    bird.start(state, pop)
-    bird.wait_started(state, pop)
-    apps.start_pop(state, pop)
-    apps.wait_pop(state, pop)
+    state.engine.start_services(topo, pop)
     _wait_stopping(state, pop, say)
     if not suture.running(state, pop):
         suture.write_config(state, topo, host, settings)
-        suture.start(state, pop)
+        state.engine.start_suture(pop)
     else:
         procs.send(state, pop, "suture", signal.SIGCONT)
     suture.wait_ready(state, pop)

@@ -2,7 +2,6 @@
 import os
 import pathlib
 
-from . import topology
 from .errors import LabError
 from .system import run
 
@@ -90,17 +89,6 @@ def create_end(state, link, end):
     ip_batch(state, WIRES, [f"link set {wire} up"])
 
 
-def configure_host(state, topo, host):
+def configure_host(state, host):
     """Addresses on lo and static routes; BGP brings the rest."""
-    lines = []
-    if host.kind == "client":
-        link = host.links[0]
-        gateway = link.other(host.name)
-        lines += [f"route add default via {link.addr4[gateway]}", f"route add default via {link.addr6[gateway]}"]
-    else:
-        lines += [f"addr add {host.addr4}/32 dev lo", f"addr add {host.addr6}/128 dev lo nodad"]
-    if host.kind == "pop":
-        lines += [f"addr add {topology.VIP4}/32 dev lo", f"addr add {topology.VIP6}/128 dev lo nodad"]
-    if host.name == "core1":
-        lines.append(f"addr add {topology.REDIS}/32 dev lo")
-    ip_batch(state, host.name, lines)
+    ip_batch(state, host.name, host.addresses())

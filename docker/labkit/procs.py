@@ -19,27 +19,32 @@ def start_time(pid):
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def _realtime():
+def make_realtime():
     # BFD and the wire keep time in tens of milliseconds; a busy machine must not make them late.
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
 
 
 def spawn(state, host, role, argv, log=None, env=None, realtime=False, cwd=None):
-    """Starts argv in host's namespace; output goes to `log` (default: HOST/ROLE.log). Returns the pid."""
+    """Starts argv as a process of the host; output goes to `log` (default: HOST/ROLE.log). Returns the pid."""
     directory = state.host_dir(host)
     log = log or directory / f"{role}.log"
     with open(log, "ab") as out:
         process = subprocess.Popen(
-            netns.enter(state, host) + [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            state.engine.inside(host) + [str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             env={**os.environ, **(env or {})}, start_new_session=True, cwd=cwd or directory,
-            preexec_fn=_realtime if realtime else None)
+            preexec_fn=make_realtime if realtime else None)
     (directory / f"{role}.pid").write_text(f"{process.pid} {start_time(process.pid) or 0}")
     return process.pid
 
 
 def pid_of(state, host, role):
     """The living process of that role, or None."""
+    return state.engine.pid_of(host, role)
+
+
+def spawned(state, host, role):
+    """The living process that spawn() started for that role, or None."""
     try:
         pid, started = (int(word) for word in (state.dir / host / f"{role}.pid").read_text().split())
     except (OSError, ValueError):

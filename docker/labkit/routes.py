@@ -1,12 +1,12 @@
 """Where packets really go: the kernel's own answer, hop by hop, from a client to the PoP that is reached."""
 import json
 
-from . import netns, topology
+from . import topology
 from .system import run
 
 
 def _next_device(state, host, destination, source, came_by):
-    words = ["ip", "-j", "-n", netns.name(state, host), "-6" if ":" in destination else "-4", "route", "get", destination]
+    words = [*state.engine.enter(host), "ip", "-j", "-6" if ":" in destination else "-4", "route", "get", destination]
     if came_by:
         words += ["from", source, "iif", came_by]
     done = run(words, check=False)
@@ -69,9 +69,9 @@ table inet {table} {{ chain forward {{ type filter hook forward priority filter;
 }}
 """
     for core in topo.cores():
-        run(netns.enter(state, core.name) + ["nft", "-f", "-"], text_in=rules)
+        run(state.engine.enter(core.name) + ["nft", "-f", "-"], text_in=rules)
 
 
 def mend(state, topo, a, b):
     for core in topo.cores():
-        run(netns.enter(state, core.name) + ["nft", "delete", "table", "inet", cut_table(a, b)], check=False)
+        run(state.engine.enter(core.name) + ["nft", "delete", "table", "inet", cut_table(a, b)], check=False)

@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 
+from . import engines
 from .errors import LabError, UsageError
 from .topology import Topology
 
@@ -14,6 +15,10 @@ RUN_ROOT = pathlib.Path("/run/suture-lab")
 DATA_ROOT = pathlib.Path("/var/tmp/suture-lab")
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 DOCKER = SOURCE / "docker"
+
+
+# What `up` may change, and what verbs do.
+DEFAULTS = {"pops": 3, "engine": "netns", "strict_rpf": False, "suture": "", "config": {}, "pop_config": {}, "preference": {}, "cuts": []}
 
 
 class State:
@@ -24,6 +29,7 @@ class State:
         self.dir = RUN_ROOT / self.lab
         self.data = DATA_ROOT / self.lab
         self._file = self.dir / "lab.json"
+        self._engine = None
 
     def exists(self):
         return self._file.exists()
@@ -50,10 +56,18 @@ class State:
         except FileNotFoundError:
             raise LabError(f"no lab '{self.lab}' is up (docker/lab up)") from None
 
+    @property
+    def engine(self):
+        """What makes this lab's hosts; of a lab that is not up there is none."""
+        if self._engine is None:
+            self._engine = engines.make(self.load()["engine"], self)
+        return self._engine
+
     def topology(self):
         return Topology(self.load()["pops"])
 
     def remove(self):
+        self._engine = None
         for path, root in ((self.dir, RUN_ROOT), (self.data, DATA_ROOT)):
             shutil.rmtree(path, ignore_errors=True)
             with contextlib.suppress(OSError):

@@ -7,13 +7,12 @@ import pathlib
 import signal
 import socket
 
-from . import netns, procs, topology, yaml_subset
+from . import procs, topology, yaml_subset
 from .errors import LabError, UsageError
 from .state import SOURCE
 from .system import run, wait_until
 
-ADMIN_PORT = 9180
-ADMIN = f"127.0.0.1:{ADMIN_PORT}"
+ADMIN = f"127.0.0.1:{topology.ADMIN_PORT}"
 STATESYNC_PORT = 7100
 
 
@@ -93,16 +92,16 @@ def config_path(state, pop):
 
 
 def log_path(state, pop):
-    return state.dir / pop / "suture.log"
+    return state.engine.log_path(pop, "suture")
 
 
-def start(state, pop):
-    """Starts suture; `ready` tells when it serves. A former process has to be gone."""
+def spawn(state, pop):
+    """Starts suture here; `ready` tells when it serves. A former process has to be gone."""
     program = state.load()["suture"]
     done = run([program, "run", "-c", str(config_path(state, pop)), "--check-config"], check=False)
     if done.returncode != 0:
         raise LabError(f"{pop}: suture refuses its configuration:\n{(done.stderr + done.stdout).strip()}")
-    procs.spawn(state, pop, "suture", [program, "run", "-c", config_path(state, pop)], log=log_path(state, pop))
+    procs.spawn(state, pop, "suture", [program, "run", "-c", config_path(state, pop)])
 
 
 def running(state, pop):
@@ -144,7 +143,10 @@ def socket_in(path, family, kind=socket.SOCK_STREAM):
 
 def admin(state, pop, method, path, timeout=3):
     """(status, body) of the admin endpoint; (0, reason) if it does not answer."""
-    connection = _NamespaceConnection(netns.path(state, pop), "127.0.0.1", ADMIN_PORT, timeout)
+    try:
+        connection = _NamespaceConnection(state.engine.network(pop), "127.0.0.1", topology.ADMIN_PORT, timeout)
+    except LabError as error:  # no power, no network
+        return 0, str(error)
     try:
         connection.request(method, path, headers={"Host": ADMIN, "Content-Length": "0"} if method == "POST" else {})
         answer = connection.getresponse()

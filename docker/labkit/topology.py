@@ -6,6 +6,7 @@
 
 Every device is named after the host at its other end, so a route's device says where the packet goes next.
 """
+import ipaddress
 from dataclasses import dataclass, field
 
 VIP4, VIP6 = "203.0.113.10", "2001:db8:113::10"
@@ -13,6 +14,7 @@ REDIS = "198.18.0.250"
 ROUTE_TABLE, ROUTE_PROTOCOL = 199, 199
 POPS_MAX = 32
 CHAT_PORT = 8082
+ADMIN_PORT = 9180
 # kind of application, by VIP port: LAB.md's table
 LISTENERS = [
     {"port": 80, "mode": "http", "upstream": "127.0.0.1:8080", "app": "nginx",
@@ -36,6 +38,18 @@ class Host:
     def link_to(self, other):
         return next(link for link in self.links if other in (link.a, link.b))
 
+    def addresses(self):
+        """What a host has on lo, and its static routes, for `ip -batch`; BGP brings the rest."""
+        if self.kind == "client":
+            gateway = self.links[0].other(self.name)
+            return [f"route add default via {self.links[0].addr4[gateway]}", f"route add default via {self.links[0].addr6[gateway]}"]
+        lines = [f"addr add {self.addr4}/32 dev lo", f"addr add {self.addr6}/128 dev lo nodad"]
+        if self.kind == "pop":
+            lines += [f"addr add {VIP4}/32 dev lo", f"addr add {VIP6}/128 dev lo nodad"]
+        if self.name == "core1":
+            lines.append(f"addr add {REDIS}/32 dev lo")
+        return lines
+
 
 @dataclass
 class Link:
@@ -53,6 +67,11 @@ class Link:
     def wire_device(self, end):
         """The device in the wire namespace on the side of `end`."""
         return f"{end}.{self.other(end)}"
+
+    def nets(self):
+        """Both networks, as ipaddress objects."""
+        return (ipaddress.ip_network(f"{self.addr4[self.a]}/{self.len4}", strict=False),
+                ipaddress.ip_network(f"{self.addr6[self.a]}/{self.len6}", strict=False))
 
 
 class Topology:
@@ -84,9 +103,10 @@ class Topology:
         self.hosts[b].links.append(link)
 
     def _transit(self, a, b, index):
-        third, fourth = 16 + index // 64, index % 64 * 4
+        # Two addresses and, at its end, one to spare: a Docker network wants one for itself.
+        third, fourth = 16 + index // 32, index % 32 * 8
         self._link(a, b, {a: f"198.18.{third}.{fourth + 2}", b: f"198.18.{third}.{fourth + 1}"},
-                   {a: f"fd00:5:{index + 0x100:x}::2", b: f"fd00:5:{index + 0x100:x}::1"}, 30, 64)
+                   {a: f"fd00:5:{index + 0x100:x}::2", b: f"fd00:5:{index + 0x100:x}::1"}, 29, 64)
 
     def of_kind(self, kind):
         return [host for host in self.hosts.values() if host.kind == kind]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from . import bird, lifecycle, netns, procs, routes, suture, topology, wire
+from . import bird, compose, lifecycle, procs, routes, suture, topology, wire
 from .errors import LabError, UsageError
 
 
@@ -48,11 +48,15 @@ def status_value(state):
                         "routed_to": routes.routed_to(state, topo, client.name, 4),
                         "routed_to6": routes.routed_to(state, topo, client.name, 6),
                         "prefers": settings["preference"][client.name]})
-    emulated = [{"a": link.a, "b": link.b, "up": wire.plugged(state, link), "emulation": wire.emulation(state, link)}
+    emulated = [{"a": link.a, "b": link.b, "up": wire.plugged(state, link), "emulation": _shown(wire.emulation(state, link))}
                 for link in topo.links]
     return {"vip4": topology.VIP4, "vip6": topology.VIP6, "engine": settings["engine"], "pops": pops, "clients": clients,
             "listeners": listeners, "links": emulated, "cuts": settings["cuts"], "redis": topology.REDIS,
             "suture": settings["suture"], "state": str(state.dir), "ssh_config": str(state.dir / "ssh" / "config")}
+
+
+def _shown(emulation):
+    return emulation and {key: value for key, value in emulation.items() if key != "devices"}
 
 
 def status(state, args):
@@ -86,7 +90,7 @@ def execute(state, args):
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not command:
         raise UsageError("exec HOST CMD...: which command?")
-    words = netns.enter(state, name) + command
+    words = state.engine.exec_words(name, command)
     os.execvp(words[0], words)
 
 
@@ -245,12 +249,8 @@ def link(state, args):
 
 def logs(state, args):
     pop = host_of(state.topology(), args.pop, "pop")
-    path = suture.log_path(state, pop)
-    if not path.exists():
-        raise LabError(f"{pop}: suture has written no log yet")
-    words = ["tail", "-n", "+1", *(["-F"] if args.follow else []), str(path)]
     try:
-        return subprocess.run(words).returncode
+        return subprocess.run(state.engine.log_words(pop, "suture", args.follow)).returncode
     except KeyboardInterrupt:
         return 0
 
@@ -260,19 +260,30 @@ def capture(state, args):
     topo = state.topology()
     name = host_of(topo, args.host)
     devices = [one.other(name) for one in topo.access_links(name)]
-    words = ["tcpdump", "--immediate-mode", "-U", "-n", "-B", "32768", "-Z", "root", "-w", os.path.abspath(args.file)]
+    words = ["tcpdump", "--immediate-mode", "-U", "-n", "-B", "32768", "-Z", "root", "-w", "-"]
     if len(devices) == 1:
         words += ["-i", devices[0]]
         which = []
     else:
-        shown = json.loads(subprocess.run(["ip", "-j", "-n", netns.name(state, name), "link"],
-                                          capture_output=True, text=True).stdout)
+        shown = json.loads(subprocess.run([*state.engine.enter(name), "ip", "-j", "link"], capture_output=True, text=True).stdout)
         indexes = [str(one["ifindex"]) for one in shown if one["ifname"] in devices]
         words += ["-i", "any"]
         which = ["(" + " or ".join(f"ifindex {index}" for index in indexes) + ")"]
     expression = " and ".join(which + ([f"({' '.join(args.filter)})"] if args.filter else []))
-    words = netns.enter(state, name) + words + ([expression] if expression else [])
+    words = state.engine.enter(name) + words + ([expression] if expression else [])
+    try:
+        file = os.open(args.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    except OSError as error:
+        raise LabError(f"{args.file}: {error.strerror}") from None
+    os.dup2(file, 1)  # the file is ours, wherever tcpdump runs
     os.execvp(words[0], words)
+
+
+def write_compose(_state, args):
+    if not 2 <= args.pops <= topology.POPS_MAX:
+        raise UsageError(f"--pops {args.pops}: 2 to {topology.POPS_MAX}")
+    print(compose.text(args.pops), end="")
+    return 0
 
 
 def demo(state, args):

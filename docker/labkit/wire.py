@@ -2,12 +2,10 @@
 kernel has it, else by the suture_wire forwarder. Neither end's own device ever changes; a cut shows there as lost carrier."""
 import json
 import os
-import subprocess
 
-from . import netns, procs
+from . import procs
 from .errors import LabError
 from .netns import WIRES
-from .state import DOCKER, SOURCE
 from .system import run, wait_until
 
 DIRECT, EMULATED = 20, 10  # filter priorities: the lower one is asked first
@@ -16,7 +14,15 @@ NO_OFFLOAD = ["tso", "off", "gso", "off", "gro", "off", "tx", "off", "sg", "off"
 
 
 def _tc(state, *words, check=True):
-    return run(["tc", "-n", netns.name(state, WIRES), *words], check=check)
+    return run([*state.engine.enter(WIRES), "tc", *words], check=check)
+
+
+def _ip_batch(state, lines):
+    run([*state.engine.enter(WIRES), "ip", "-batch", "-"], text_in="\n".join(lines) + "\n")
+
+
+def _devices(state, link):
+    return [state.engine.wire_device(link, end) for end in (link.a, link.b)]
 
 
 def _redirect(state, source, target, priority):
@@ -26,32 +32,38 @@ def _redirect(state, source, target, priority):
 
 def join(state, link):
     """Joins both halves. Called again after one end was made anew."""
-    ends = [link.wire_device(link.a), link.wire_device(link.b)]
+    ends = _devices(state, link)
     for device in ends:
         _tc(state, "qdisc", "del", "dev", device, "clsact", check=False)
         _tc(state, "qdisc", "add", "dev", device, "clsact")
     _redirect(state, ends[0], ends[1], DIRECT)
     _redirect(state, ends[1], ends[0], DIRECT)
+    emulate_again(state, link)
+
+
+def emulate_again(state, link):
+    """One end is new, and the forwarder (or netem) was bound to the old one."""
     shaped = emulation(state, link)
     if shaped:
-        # One end is new, and the forwarder (or netem) was bound to the old one.
-        emulate(state, link, {key: value for key, value in shaped.items() if key != "by"})
+        emulate(state, link, {key: value for key, value in shaped.items() if key not in ("by", "devices")})
 
 
 def sever(state, link):
     """The cable eats every packet, and both ends keep their carrier. join() mends it."""
-    for end in (link.a, link.b):
-        _tc(state, "qdisc", "del", "dev", link.wire_device(end), "clsact")
+    for device in _devices(state, link):
+        _tc(state, "qdisc", "del", "dev", device, "clsact")
 
 
 def plug(state, link, up):
     """Pulls the cable, or puts it back: both ends see their carrier go and come."""
-    netns.ip_batch(state, WIRES, [f"link set {link.wire_device(end)} {'up' if up else 'down'}" for end in (link.a, link.b)])
+    _ip_batch(state, [f"link set {device} {'up' if up else 'down'}" for device in _devices(state, link) if device])
 
 
 def plugged(state, link):
-    for end in (link.a, link.b):
-        shown = run(["ip", "-j", "-n", netns.name(state, WIRES), "link", "show", link.wire_device(end)]).stdout
+    for device in _devices(state, link):
+        if device is None:
+            return False
+        shown = run([*state.engine.enter(WIRES), "ip", "-j", "link", "show", device]).stdout
         if "UP" not in json.loads(shown)[0]["flags"]:
             return False
     return True
@@ -77,46 +89,42 @@ def emulate(state, link, parameters):
     restore(state, link)
     if not parameters:
         return
-    if _netem(state, link, parameters):
-        _remember(state, link, {**parameters, "by": "netem"})
+    ends = _devices(state, link)
+    if None in ends:
+        raise LabError(f"the link of {link.a} and {link.b} has an end without power")
+    if _netem(state, ends, parameters):
+        _remember(state, link, {**parameters, "by": "netem", "devices": ends})
         return
-    ends = [link.wire_device(link.a), link.wire_device(link.b)]
     for device in ends:
-        inner, outer = _tap_names(link, device)
-        netns.ip_batch(state, WIRES, [f"link add {inner} type veth peer name {outer}",
-                                      f"link set {inner} up", f"link set {outer} up"])
+        inner, outer = _tap_names(device)
+        _ip_batch(state, [f"link add {inner} type veth peer name {outer}", f"link set {inner} up", f"link set {outer} up"])
         for one in (inner, outer):
-            run(netns.enter(state, WIRES) + ["ethtool", "-K", one, *NO_OFFLOAD])
+            run([*state.engine.enter(WIRES), "ethtool", "-K", one, *NO_OFFLOAD])
     words = [f"{key}={parameters[key]}" for key in ("delay", "jitter", "loss", "reorder", "rate") if key in parameters]
-    taps = [_tap_names(link, device)[1] for device in ends]
+    taps = [_tap_names(device)[1] for device in ends]
     ready = state.host_dir(WIRES) / f"{_role(link)}.ready"
     ready.unlink(missing_ok=True)
     procs.spawn(state, WIRES, _role(link),
-                [program(state), f"ready={ready}", *words, f"{taps[0]}:{ends[1]}", f"{taps[1]}:{ends[0]}"], realtime=True)
+                [state.engine.wire_program(), f"ready={ready}", *words, f"{taps[0]}:{ends[1]}", f"{taps[1]}:{ends[0]}"], realtime=True)
     if not wait_until(ready.exists, 5):
         raise LabError(f"the wire of {link.a} and {link.b} did not start", state.dir / WIRES / f"{_role(link)}.log")
-    _remember(state, link, {**parameters, "by": "suture_wire"})
-    _divert(state, link)
+    _remember(state, link, {**parameters, "by": "suture_wire", "devices": ends})
+    for device in ends:
+        _tc(state, "qdisc", "add", "dev", device, "clsact", check=False)  # where join() has not been
+        _redirect(state, device, _tap_names(device)[0], EMULATED)
 
 
 def _remember(state, link, parameters):
     _parameters_file(state, link).with_suffix(".json").write_text(json.dumps(parameters))
 
 
-def _divert(state, link):
-    for end in (link.a, link.b):
-        device = link.wire_device(end)
-        _redirect(state, device, _tap_names(link, device)[0], EMULATED)
-
-
 def restore(state, link):
-    """Back to the plain redirect first; the forwarder then ends once what it still holds is delivered."""
+    """Back to the plain link first; the forwarder then ends once what it still holds is delivered."""
     current = emulation(state, link)
     if current is None:
         return
     _parameters_file(state, link).with_suffix(".json").unlink()
-    for end in (link.a, link.b):
-        device = link.wire_device(end)
+    for device in current["devices"]:
         if current["by"] == "netem":
             _tc(state, "qdisc", "del", "dev", device, "root", check=False)
         else:
@@ -124,15 +132,15 @@ def restore(state, link):
     if current["by"] == "netem":
         return
     procs.end(state, WIRES, _role(link), timeout=30)
-    for end in (link.a, link.b):
-        run(["ip", "-n", netns.name(state, WIRES), "link", "del", _tap_names(link, link.wire_device(end))[0]], check=False)
+    for device in current["devices"]:
+        run([*state.engine.enter(WIRES), "ip", "link", "del", _tap_names(device)[0]], check=False)
 
 
-def _tap_names(link, device):
+def _tap_names(device):
     return f"i.{device}", f"o.{device}"
 
 
-def _netem(state, link, parameters):
+def _netem(state, devices, parameters):
     """True if the kernel has netem and now does it. Delay counts for each direction, as with the forwarder."""
     if os.environ.get("SUTURE_LAB_NETEM") == "no":
         return False
@@ -147,25 +155,9 @@ def _netem(state, link, parameters):
         words += ["reorder", f"{parameters['reorder']}%"]
     if "rate" in parameters:
         words += ["rate", f"{parameters['rate']}mbit"]
-    devices = [link.wire_device(link.a), link.wire_device(link.b)]
     for device in devices:
         if _tc(state, "qdisc", "add", "dev", device, "root", "netem", "limit", "20000", *words, check=False).returncode != 0:
             for one in devices:
                 _tc(state, "qdisc", "del", "dev", one, "root", check=False)
             return False
     return True
-
-
-def program(state):
-    """The forwarder: what CMake built if it is newer than its source, else compiled here (a second, no dependencies)."""
-    source = DOCKER / "wire" / "wire.c"
-    built = SOURCE / "build" / "release" / "docker" / "suture_wire"
-    own = state.dir / "suture_wire"
-    for candidate in (built, own):
-        if candidate.exists() and candidate.stat().st_mtime >= source.stat().st_mtime:
-            return candidate
-    done = subprocess.run(["cc", "-std=gnu11", "-O2", "-Wall", "-o", own, source], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise LabError(f"cannot compile {source}: {done.stderr.strip()}")
-    return own
-

@@ -71,6 +71,7 @@ inline constexpr auto kernel_check_delay = 20ms;
 // While the beginning of a response is fetched again its client waits: so long, and a second more for each megabyte.
 inline constexpr auto refetch_patience = 10s;
 inline constexpr std::uint64_t refetch_bytes_per_ms_min = 1000;
+inline constexpr std::chrono::milliseconds refetch_patience_max = 1h;  // a peer's word is no reason to wait longer
 
 // Small things that travel in the record so that an heir needs nobody else: a request's body, what waits behind it.
 inline constexpr std::size_t recorded_bytes_max = 64 * 1024;

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include <suture/version.hpp>
+
 #include <dirent.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -73,8 +75,8 @@ double start_time() {
 
 void register_process_metrics(MetricsRegistry& registry) {
   using Type = MetricsRegistry::Type;
-  registry.computed("suture_build_info", "1, with the version as a label.", Type::gauge,
-                    "version=\"" SUTURE_VERSION "\"", [] { return 1.0; });
+  registry.computed("suture_build_info", "1, with version and revision as labels.", Type::gauge,
+                    std::string("version=\"" SUTURE_VERSION "\",revision=\"") + revision() + "\"", [] { return 1.0; });
   registry.computed("process_cpu_seconds_total", "User and system CPU time spent.", Type::counter, "", cpu_seconds);
   registry.computed("process_resident_memory_bytes", "Resident memory.", Type::gauge, "",
                     [] { return stat_field(24) * static_cast<double>(::sysconf(_SC_PAGESIZE)); });

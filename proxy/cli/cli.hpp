@@ -1,5 +1,5 @@
-// The command line: parsed into a value, which main dispatches. Exit codes: 0 done, 1 could not do it (or not ready,
-// or a mistake in the configuration), 2 wrong usage.
+// The command line: parsed into a value, which main dispatches. Exit codes: 0 done, 1 could not do it (or not ready, or
+// --check-config found a mistake), 2 wrong usage; `run` has two more (suture/exit_code.hpp).
 #pragma once
 
 #include <optional>
@@ -10,14 +10,15 @@
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
+#include <proxy/config/config.hpp>
 #include <suture/ids.hpp>
 #include <suture/log.hpp>
 
 namespace suture::cli {
 
-// suture run -c FILE [--check-config] [--log-level L]
+// suture run [-c FILE] [--check-config] [--log-level L]
 struct Run {
-  std::string config_file;
+  std::string config_file;  // empty: environment variables alone
   bool check_config = false;
   std::optional<log::Level> log_level;  // wins over the file's
 };
@@ -49,7 +50,9 @@ Command parse(int argc, const char* const* argv);
 
 // Each does the whole command, prints to stdout/stderr and returns the exit code. Only `run` without --check-config is
 // main's own business: check_config() is for the other half.
-int check_config(const Run& command);  // prints every mistake as FILE:LINE: message, or "FILE: ok"
+config::LoadResult load_config(const Run& command);
+// Prints every mistake as FILE:LINE: message (VARIABLE: message without a file), or "FILE: ok".
+int check_config(const Run& command);
 int execute(const PkiInit& command);
 int execute(const PkiNode& command);
 int execute(const HealthCheck& command);  // asks /readyz: 0 ready, 1 not ready or no answer within 3 s

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <proxy/config/config.hpp>
+#include <proxy/config/environment.hpp>
 #include <proxy/pki/pki.hpp>
 #include <suture/clock.hpp>
 
@@ -77,18 +77,23 @@ Result<std::string> http_get(const boost::asio::ip::tcp::endpoint& server, const
 
 }  // namespace
 
+config::LoadResult load_config(const Run& command) {
+  return command.config_file.empty() ? config::load_environment(environ) : config::load_file(command.config_file);
+}
+
 int check_config(const Run& command) {
-  const auto loaded = config::load_file(command.config_file);
+  const auto loaded = load_config(command);
+  const std::string name = command.config_file.empty() ? "environment" : command.config_file;
   for (const auto& mistake : loaded.mistakes) std::fprintf(stderr, "%s\n", config::to_string(mistake).c_str());
   if (!loaded.config) return 1;
   const auto& c = *loaded.config;
   const auto certificate =
       pki::check_node_certificate(c.statesync.cert_file, c.statesync.key_file, c.statesync.ca_file, c.node.id);
   if (!certificate) {
-    std::fprintf(stderr, "%s: statesync: %s\n", command.config_file.c_str(), certificate.error().message.c_str());
+    std::fprintf(stderr, "%s: statesync: %s\n", name.c_str(), certificate.error().message.c_str());
     return 1;
   }
-  std::printf("%s: ok\n", command.config_file.c_str());
+  std::printf("%s: ok\n", name.c_str());
   return 0;
 }
 

@@ -1,8 +1,12 @@
 #include <proxy/cli/cli.hpp>
 
+#include <cstdlib>
+
 #include <CLI/CLI.hpp>
 
 #include <proxy/pki/pki.hpp>
+#include <suture/exit_code.hpp>
+#include <suture/version.hpp>
 
 namespace suture::cli {
 namespace {
@@ -42,22 +46,24 @@ Done ended(const CLI::App& app, const CLI::ParseError& error) {
   const int code = app.exit(error, out, err);
   // CLI11 asks for a subcommand first and would not say which word it did not know.
   if (const auto unknown = app.remaining(true); code != 0 && !unknown.empty()) {
-    return {2, "suture: '" + unknown.front() + "' is unknown here\nRun with --help for more information.\n"};
+    return {exit_code::usage,
+            "suture: '" + unknown.front() + "' is unknown here\nRun with --help for more information.\n"};
   }
-  return {code == 0 ? 0 : 2, code == 0 ? out.str() : "suture: " + err.str()};
+  return {code == 0 ? 0 : exit_code::usage, code == 0 ? out.str() : "suture: " + err.str()};
 }
 
 }  // namespace
 
 Command parse(int argc, const char* const* argv) {
   CLI::App app{"Suture: a TCP anycast proxy that heals connections", "suture"};
-  app.set_version_flag("-V,--version", "suture " SUTURE_VERSION);
+  app.set_version_flag("-V,--version", "suture " + version_text());
   app.require_subcommand(1);
 
   Run run;
   std::string level;
   auto* run_app = app.add_subcommand("run", "Run the proxy in the foreground, log to stderr");
-  run_app->add_option("-c,--config", run.config_file, "Configuration file (docs/configuration.md)")->required();
+  run_app->add_option("-c,--config", run.config_file,
+                      "Configuration file; without it SUTURE_... variables (docs/configuration.md)");
   run_app->add_flag("--check-config", run.check_config,
                     "Only check the configuration: exit 0, or 1 with every mistake");
   run_app->add_option("--log-level", level, "debug, info, warn or error; wins over the file")
@@ -102,6 +108,11 @@ Command parse(int argc, const char* const* argv) {
     return ended(app, error);
   }
   if (run_app->parsed()) {
+    // -c "" is a script's variable that was not set, not the wish for variables of ours.
+    if (run.config_file.empty() && (run_app->count("--config") != 0 || std::getenv("SUTURE_NODE") == nullptr)) {
+      return Done{exit_code::usage,
+                  "suture run: wanted -c FILE, or SUTURE_NODE and the other variables of docs/configuration.md\n"};
+    }
     if (log::Level chosen{}; log::level_from(level, chosen)) run.log_level = chosen;
     return run;
   }

@@ -61,6 +61,19 @@ inline std::uint64_t chunks_end(const BodyTrack& track) {
   return at;
 }
 
+// What of the track still holds if only what lies below `verified` is certain to be written as it says: behind that,
+// the chunks and the content are another's.
+inline BodyTrack track_until(const BodyTrack& track, std::uint64_t verified) {
+  BodyTrack kept = track;
+  kept.tail.clear();
+  std::erase_if(kept.marks, [&](const BodyMark& mark) { return mark.wire > verified; });
+  std::uint64_t at = kept.chunks_wire;
+  std::size_t chunks = 0;
+  for (; chunks < kept.chunks.size() && at < verified; ++chunks) at += chunk_bytes(kept.chunks[chunks]);
+  kept.chunks.resize(chunks);
+  return kept;
+}
+
 // The first that covers everything up to `out` and `content`; nullptr: none.
 inline const BodyMark* mark_beyond(const BodyTrack& track, std::uint64_t out, std::uint64_t content) {
   for (const BodyMark& mark : track.marks)

@@ -135,7 +135,7 @@ void ClientMetrics::register_metrics(MetricsRegistry& r) {
   for (std::size_t i = 0; i < heal_failures.size(); ++i)
     r.counter("suture_heal_failures_total", "Sessions taken over that had to end, by what kept them from going on.",
               label("reason", std::string(heal_reason::kAll[i])), heal_failures[i]);
-  r.counter("suture_s_rule_refusals_total",
+  r.counter("suture_replay_refusals_total",
             "Requests answered 503 because a former owner may have executed them already.", "", s_rule_refusals);
 }
 

@@ -44,8 +44,6 @@ struct WorkerContext {
   RequestHead request;
   ResponseHead response;
 
-  std::uint64_t next_session_id = 1;
-
   // Erasures that the full sink did not take. While there are any, no new session is accepted: that bounds them by the
   // number of sessions.
   std::deque<std::pair<suture_flow_key, std::uint64_t>> pending_erasures;

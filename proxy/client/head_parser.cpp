@@ -2,6 +2,8 @@
 // 5.2, 6.1, 6.3 and 11.2, request smuggling) is refused here.
 #include <algorithm>
 #include <cctype>
+#include <charconv>
+#include <utility>
 
 #include <boost/beast/http/basic_parser.hpp>
 #include <proxy/client/http_head.hpp>
@@ -269,6 +271,31 @@ constexpr HeadError bad_gateway(const char* reason, Refusal kind = Refusal::malf
   return {502, reason, kind};
 }
 
+// first-pos "-" last-pos "/" complete-length, digits all of them.
+std::optional<ContentRange> read_content_range(const ResponseHead& head) {
+  if (head.status != 206 || head.framing != BodyFraming::length) return std::nullopt;
+  std::string_view value;
+  for (const Field& field : head.fields) {
+    if (!equals_nocase(field.name, "content-range")) continue;
+    if (!value.empty()) return std::nullopt;
+    value = field.value;
+  }
+  constexpr std::string_view kUnit = "bytes ";
+  if (!equals_nocase(value.substr(0, kUnit.size()), kUnit)) return std::nullopt;
+  value.remove_prefix(kUnit.size());
+  std::uint64_t last = 0;
+  ContentRange range;
+  for (const auto& [number, behind] : {std::pair{&range.start, '-'}, {&last, '/'}, {&range.total, '\0'}}) {
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), *number);
+    if (error != std::errc()) return std::nullopt;
+    value.remove_prefix(static_cast<std::size_t>(end - value.data()));
+    if (behind == '\0' ? !value.empty() : !value.starts_with(behind)) return std::nullopt;
+    if (!value.empty()) value.remove_prefix(1);
+  }
+  const bool fits = range.start <= last && last < range.total && head.length == last - range.start + 1;
+  return fits ? std::optional(range) : std::nullopt;
+}
+
 }  // namespace
 
 bool equals_nocase(std::string_view a, std::string_view b) {
@@ -354,6 +381,7 @@ std::optional<HeadError> parse_response_head(std::string_view head, std::string_
   out.keep_alive = !options.close && (out.minor >= 1 || options.keep_alive) && out.framing != BodyFraming::until_close;
   out.upgrade = options.upgrade && has_field(out.fields, FieldKind::upgrade);
 
+  out.content_range = read_content_range(out);
   out.strong_etag = {};
   for (const Field& field : out.fields)
     if (equals_nocase(field.name, "etag") && field.value.size() >= 2 && field.value.front() == '"')

@@ -88,7 +88,7 @@ void HttpSession::on_ending(CloseCause cause) {
 // Of a response whose head was not sent before the exchange was taken over; else "".
 std::string HttpSession::timing_of_heal() const {
   if (!exchange_healed_) return {};
-  return heal_timing(to_label(taken_over_->rung), Clock::now() - taken_over_->at);
+  return heal_timing(to_label(taken_over_->rung), worker_.loop.now() - taken_over_->at);
 }
 
 }  // namespace suture

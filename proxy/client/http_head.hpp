@@ -67,6 +67,11 @@ struct RequestHead {
   std::string_view request_id;
 };
 
+// Content-Range of a 206 that is one range of a representation of known length (RFC 9110 section 14.4).
+struct ContentRange {
+  std::uint64_t start = 0, total = 0;
+};
+
 struct ResponseHead {
   unsigned status = 0;
   unsigned minor = 1;
@@ -77,6 +82,7 @@ struct ResponseHead {
   bool keep_alive = true;  // the upstream connection stays usable after this message
   bool upgrade = false;
   std::string_view strong_etag;
+  std::optional<ContentRange> content_range;  // and the framing's length agrees with it
 };
 
 // Finds the end of a head in a growing buffer without looking at a byte twice.

@@ -52,8 +52,14 @@ void HttpPosition::response_head(std::uint64_t out, std::uint64_t head_bytes, un
   state_.response_end = 0;
   if (framing == BodyFraming::none || framing == BodyFraming::length)
     state_.response_end = state_.response_head_end + state_.response_length;
+  state_.range_start = state_.range_total = 0;
   state_.etag.assign(strong_etag);
   state_.keep_alive = keep_alive;
+}
+
+void HttpPosition::response_range(const ContentRange& range) {
+  state_.range_start = range.start;
+  state_.range_total = range.total;
 }
 
 void HttpPosition::exchange_over(std::uint64_t out_acked) {

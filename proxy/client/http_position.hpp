@@ -35,6 +35,8 @@ class HttpPosition {
   // framing tells it.
   void response_head(std::uint64_t out, std::uint64_t head_bytes, unsigned status, BodyFraming framing,
                      std::uint64_t length, std::string_view strong_etag, bool keep_alive);
+  // Of the response whose head was just told.
+  void response_range(const ContentRange& range);
   void response_ends(std::uint64_t out) { state_.response_end = out; }
   // `out_acked`: as far as the client has acknowledged. A response that it does not have completely is kept.
   void exchange_over(std::uint64_t out_acked);

@@ -35,7 +35,7 @@ bool HttpSession::pump_response() {
         if (!upstream_lost(got.error)) return false;
         break;
       case IoResult::Status::ok:
-        deadline_in(response_ms());
+        wait_for_response();
         if (!take_response({worker_.scratch.data(), got.bytes})) return false;
         break;
     }
@@ -122,6 +122,7 @@ bool HttpSession::send_response_head(std::string_view rest) {
 
   position().response_head(record_.out_sent, worker_.head_out.size(), response.status, framing, response.length,
                            response.strong_etag, !close_after_);
+  if (response.content_range) position().response_range(*response.content_range);
   worker_.metrics.requests[std::min<std::size_t>(response.status / 100, 5)].add();
   writer_.head(record_.out_sent, worker_.head_out);
   begin_response_body(framing);
@@ -145,7 +146,7 @@ void HttpSession::begin_response_body(BodyFraming framing) {
 
 // What of `data` belongs to the body goes to the client, behind `head`.
 bool HttpSession::send_response_body(std::string_view head, std::string_view data) {
-  const std::uint64_t out = record_.out_sent + head.size();
+  const std::uint64_t out = record_.out_sent + prime_.size() + head.size();
   const bool to_chunks = record_.http->response_framing == BodyFraming::chunked;
   std::string_view wire;
   std::size_t used = 0;
@@ -208,6 +209,8 @@ bool HttpSession::switch_protocols(std::string_view rest) {
   worker_.metrics.upgrades.add();
   if (terms) return begin_websocket(*terms, rest);
   record_.http->request_head.reset();
+  record_.http->pending.reset();
+  positions_follow_ = false;
   publish();
   if (!write_client(worker_.head_out, rest)) return false;
   deadline_in(worker_.options.timeouts.tcp_idle_ms);

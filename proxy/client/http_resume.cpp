@@ -2,6 +2,7 @@
 // decided by healing/heal_plan; here it is carried out, and given up where the application does not play along.
 #include <algorithm>
 
+#include <proxy/client/chunk_layout.hpp>
 #include <proxy/client/http_session.hpp>
 #include <proxy/client/known_bytes.hpp>
 #include <proxy/client/priming.hpp>
@@ -10,6 +11,21 @@
 #include <suture/log.hpp>
 
 namespace suture {
+
+namespace {
+
+// Of the bytes before the cursor that a mark asks to be compared with: what the configuration allows at most. A peer
+// that says more would have us keep them all.
+constexpr std::uint64_t kVerifyTailMax = 1 << 20;
+
+// The former owner's response, which nobody has, is not ours: of its journal only interim responses stay.
+void keep_journal_before(HttpState& http, std::uint64_t at) {
+  if (!http.journal || http.journal_start + http.journal->size() <= at) return;
+  const std::string kept = http.journal->substr(0, at > http.journal_start ? at - http.journal_start : 0);
+  http.journal = kept.empty() ? nullptr : std::make_shared<const std::string>(kept);
+}
+
+}  // namespace
 
 void HttpSession::resume(const Resumption& to) {
   s_rule_until_ = to.client_sent;
@@ -38,8 +54,15 @@ void HttpSession::resume(const Resumption& to) {
     default:
       if (record_.http->request_head) note_request_line(*record_.http->request_head);
       std::erase_if(record_.http->answered, [&](const Exchange& e) { return e.response_end > to.cursor + to.journal; });
-      if (write_known(known)) try_again(CloseCause::refused_heal);
+      refuse_behind(known);
   }
+}
+
+// 503, behind what the client is still to get of the responses before it.
+void HttpSession::refuse_behind(std::string_view known) {
+  // It holds bytes where ours would stand.
+  if (prime_bytes_ > known.size()) return resume_fails(heal_reason::sack_above);
+  if (write_known(known)) try_again(CloseCause::refused_heal);
 }
 
 // Of the former owner's own bytes. They are in the record already, and stay there until the client has them.
@@ -55,6 +78,7 @@ void HttpSession::resume_idle(const Resumption& to, std::string_view known) {
   // The client has the former owner's FIN as well: it takes a place in the stream, but is no byte.
   record_.out_closed = to.cursor > http.response_end;
   if (record_.out_closed) record_.out_sent = record_.out_acked = http.response_end;
+  note_pending(in_);
   if (!in_.empty()) next_request_waits();
   position().acknowledged(to.cursor);
   publish();
@@ -86,23 +110,24 @@ void HttpSession::resume_exchange(const Resumption& to, std::string_view known) 
     http.response_head_end = 0;
     http.status = 0;
     http.body.reset();
+    keep_journal_before(http, at);
   } else {
     http.phase = HttpPhase::response;
     if (http.response_framing != BodyFraming::length) http.response_end = 0;  // the new one's may be another
   }
-  if (!in_.empty()) note_pending(in_);
+  note_pending(in_);
   head_ = http.request_head;
   if (!head_ || parse_request_head(*head_, worker_.request)) {
     publish();
     heal_becomes(begun ? ResumeRung::reset : ResumeRung::refuse, heal_reason::no_head);
-    return begun ? reset_client(CloseCause::reset_heal) : try_again(CloseCause::refused_heal);
+    return begun ? reset_client(CloseCause::reset_heal) : refuse_behind(known);
   }
   note_request_line(*head_);
   note_request(worker_.request);
   route_ = &listener_.routes.find(worker_.request.authority, worker_.request.target);
   if (!may_replay(route_->replay, worker_.request)) {
     publish();
-    return policy_fails(begun);
+    return policy_fails(begun, known);
   }
   begin_exchange(worker_.request);
   if (to.close_after || (begun && !http.keep_alive)) close_after_ = true;
@@ -122,8 +147,14 @@ bool HttpSession::resume_request() {
 }
 
 // How long the client waits at most while so much is fetched again: an endless stream need not ever come to the place.
-TimePoint HttpSession::patience(std::uint64_t bytes) const {
-  return worker_.loop.now() + limits::refetch_patience + Millis(bytes / limits::refetch_bytes_per_ms_min);
+Millis HttpSession::patience(std::uint64_t bytes) const {
+  return worker_.options.refetch_patience +
+         std::min<Millis>(Millis(bytes / limits::refetch_bytes_per_ms_min), limits::refetch_patience_max);
+}
+
+// Now, or again: as long as the client does not take what is known, it is not the application that we wait for.
+void HttpSession::patience_begins() {
+  if (resumed_->patience != Millis::max()) resumed_->until = worker_.loop.now() + resumed_->patience;
 }
 
 // False: over.
@@ -132,13 +163,13 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
   repeat_ = rung != ResumeRung::range;
   if (rung == ResumeRung::events) {
     writer_.resume_events(http, route_->journal_bytes_max);
-    resumed_ = Resumed{rung, at, {}, TimePoint::max(), http.body->partial_event, {}};
+    resumed_ = Resumed{rung, at, {}, Millis::max(), TimePoint::max(), http.body->partial_event, {}};
     return true;
   }
   if (rung == ResumeRung::range) {
     const std::uint64_t has = at - http.response_head_end;
     range_from_ = has;
-    resumed_ = Resumed{rung, at, {}, TimePoint::max(), {}, {}};
+    resumed_ = Resumed{rung, at, {}, Millis::max(), TimePoint::max(), {}, {}};
     if (route_->verify_tail == 0) {
       writer_.resume_journal(http, route_->journal_bytes_max, at);
       return true;
@@ -149,9 +180,11 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
     }
     const BodyMark* mark =
         http.body ? mark_beyond(*http.body, std::max(at, record_.out_sent + prime_bytes_), has) : nullptr;
-    if (!mark || mark->content - has > limits::primed_bytes_max) return resume_fails(heal_reason::no_checkpoint), false;
+    if (!mark || mark->content - has > limits::primed_bytes_max || has - std::min(mark->from, has) > kVerifyTailMax)
+      return resume_fails(heal_reason::no_checkpoint), false;
     resumed_->matcher.emplace(*mark, has);
-    resumed_->until = patience(mark->content - resumed_->matcher->start());
+    resumed_->patience = patience(mark->content - resumed_->matcher->start());
+    patience_begins();
     range_from_ = resumed_->matcher->start();
     return true;
   }
@@ -166,16 +199,20 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
   if (!mark && content == 0 && prime_bytes_ == 0) mark = &nothing;
   if (!mark || mark->content - content > limits::primed_bytes_max)
     return resume_fails(heal_reason::no_checkpoint), false;
-  resumed_ = Resumed{rung, at, ContentMatcher(*mark, content), patience(mark->content), {}, {}};
+  resumed_ = Resumed{rung, at, ContentMatcher(*mark, content), patience(mark->content), TimePoint::max(), {}, {}};
+  patience_begins();
+  // The record must promise no more of the former owner's response than is kept to, or the next heir, who may have
+  // heard nothing later, would take our chunks for his.
+  record_.http->body = std::make_shared<const BodyTrack>(track_until(*http.body, mark->wire));
   return true;
 }
 
 // The former owner's route allowed it, or there were no such rung; ours does not.
-void HttpSession::policy_fails(bool begun) {
+void HttpSession::policy_fails(bool begun, std::string_view known) {
   const char* reason = policy_refusal(worker_.request.method);
   if (begun) return resume_fails(reason);
   heal_becomes(ResumeRung::refuse, reason);
-  try_again(CloseCause::refused_heal);
+  refuse_behind(known);
 }
 
 // worker_.request, and as much of its body as is known.
@@ -188,7 +225,7 @@ void HttpSession::ask_application(std::string_view body) {
     to_upstream_.append(body);
     return connect_upstream();
   }
-  deadline_in(response_ms());
+  wait_for_response();
   pass_on(worker_.head_out);
 }
 
@@ -255,10 +292,12 @@ std::optional<std::string> HttpSession::match_rest(std::string_view content, boo
 // representation that the client has the beginning of, or of no use. `rest`: what came behind its head.
 bool HttpSession::take_range(std::string_view rest) {
   const ResponseHead& response = worker_.response;
-  const std::uint64_t from = *range_from_, total = record_.http->response_length;
+  const HttpState& http = *record_.http;
+  const std::uint64_t missing = http.response_length - *range_from_;
   if (response.status != 206) return resume_fails(heal_reason::range_refused), false;
-  const std::string wanted =
-      "bytes " + std::to_string(from) + '-' + std::to_string(total - 1) + '/' + std::to_string(total);
+  const std::uint64_t end = http.range_start + http.response_length;
+  const std::string wanted = "bytes " + std::to_string(end - missing) + '-' + std::to_string(end - 1) + '/' +
+                             std::to_string(http.range_total != 0 ? http.range_total : http.response_length);
   unsigned ranges = 0, matching = 0, etags = 0;
   for (const Field& field : response.fields) {
     if (equals_nocase(field.name, "etag")) ++etags;
@@ -266,13 +305,13 @@ bool HttpSession::take_range(std::string_view rest) {
     ++ranges;
     if (equals_nocase(field.value, wanted)) ++matching;
   }
-  const bool same = etags == 1 && response.strong_etag == record_.http->etag;
+  const bool same = etags == 1 && response.strong_etag == http.etag;
   const bool exact =
-      ranges == 1 && matching == 1 && response.framing == BodyFraming::length && response.length == total - from;
+      ranges == 1 && matching == 1 && response.framing == BodyFraming::length && response.length == missing;
   if (!same || !exact) return resume_fails(heal_reason::range_mismatch), false;
   response_begun_ = true;
   upstream_reusable_ = response.keep_alive && !upstream_broken_;
-  response_body_ = BodyReader(BodyFraming::length, total - from);
+  response_body_ = BodyReader(BodyFraming::length, missing);
   if (!resumed_->matcher) resumed_.reset();
   return rest.empty() || send_response_body({}, rest);
 }
@@ -291,10 +330,10 @@ bool HttpSession::prime(std::string_view data, bool last) {
   return true;
 }
 
-// The client is in the middle of a body: nothing of our own making fits there.
+// Nothing of our own making fits where the client stands.
 void HttpSession::resume_fails(const char* reason) {
   heal_becomes(ResumeRung::reset, reason);
-  log::debug("range_failed", {{"flow", to_string(record_.facts.key)}, {"reason", reason}});
+  log::debug("resume_failed", {{"flow", to_string(record_.facts.key)}, {"reason", reason}});
   reset_client(CloseCause::reset_heal);
 }
 

@@ -47,6 +47,7 @@ HttpSession::HttpSession(WorkerContext& worker, ListenerContext& listener, Strea
       writer_(worker.journals),
       route_(&listener.listener.default_route()) {
   record_.http.emplace();
+  positions_follow_ = true;
 }
 
 void HttpSession::start() {
@@ -62,7 +63,11 @@ void HttpSession::on_ready() {
   in_step_ = true;
   for (;;) {
     const std::uint64_t exchanges = record_.http->exchanges;
-    if (!flush_client() || !pump_request() || ended()) break;
+    const bool client_pauses = resumed_ && !to_client_.empty();
+    if (client_pauses) patience_begins();
+    if (!flush_client()) break;
+    if (client_pauses && to_client_.empty() && upstream_ && upstream_->connected()) wait_for_response();
+    if (!pump_request() || ended()) break;
     note_waiting();
     if (!pump_response() || ended()) break;
     if (upgraded_) {
@@ -125,13 +130,29 @@ void HttpSession::note_pending(std::string_view bytes) {
   record_.http->pending = kept ? std::make_shared<const std::string>(bytes) : nullptr;
 }
 
+// All of it stands in the record, whoever publishes that next; for its own sake the record leaves only when it has
+// grown.
 void HttpSession::note_waiting() {
-  const std::size_t noted = record_.http->pending ? record_.http->pending->size() : 0;
-  if (upgraded_ || in_.size() == noted || (in_.size() > noted && !limits::worth_sending_again(noted, in_.size())))
-    return;
-  if (in_.size() > limits::recorded_bytes_max && !record_.http->pending) return;
-  note_pending(in_);
-  publish();
+  if (upgraded_) return;
+  const std::string* noted = record_.http->pending.get();
+  const bool as_before = noted ? *noted == in_ : in_.empty() || in_.size() > limits::recorded_bytes_max;
+  if (!as_before) {
+    note_pending(in_);
+    if (in_.size() < pending_told_ || limits::worth_sending_again(pending_told_, in_.size())) {
+      pending_told_ = in_.size();
+      return publish();
+    }
+  }
+  publish_progress();
+}
+
+void HttpSession::complete_record() {
+  if (ending()) return;  // what is still read then is nobody's
+  if (websocket_) {
+    websocket_->relay.acknowledged(record_.out_acked);
+    return websocket_->relay.describe(*record_.http);
+  }
+  if (!upgraded_) note_pending(in_);
 }
 
 // Only of requests that an heir may repeat: of others it will not be wanted.
@@ -168,6 +189,7 @@ std::size_t HttpSession::consume_head(std::string_view data) {
   // RFC 9112 section 2.2: an empty line before a request is ignored.
   if (!head_begun_ && data.substr(0, 2) == "\r\n") used = 2;
   const std::string_view rest = data.substr(used);
+  if (rest.empty() && record_.http->phase == HttpPhase::head) position().request_begins(record_.in_known);
   if (rest.empty() || (!head_begun_ && used == 0 && rest == "\r")) return used;
   if (!head_begun_) {
     head_begun_ = true;
@@ -337,7 +359,10 @@ void HttpSession::write_upstream_head() {
   facts.replay = repeat_;
   std::string range;
   if (range_from_) {
-    range = "bytes=" + std::to_string(*range_from_) + '-';
+    const HttpState& http = *record_.http;
+    range = "bytes=" + std::to_string(http.range_start + *range_from_) + '-';
+    // What the client itself asked for a part of ends where that part ends.
+    if (http.range_total != 0) range += std::to_string(http.range_start + http.response_length - 1);
     facts.range = range;
     facts.if_range = record_.http->etag;
   }
@@ -391,7 +416,13 @@ bool HttpSession::note_passed(const IoResult& sent) {
 
 // Whose turn it is: the application's, or the client's whose body is not complete.
 void HttpSession::wait_for_upstream() {
-  deadline_in(request_body_.done() || response_begun_ ? response_ms() : request_body_ms());
+  if (request_body_.done() || response_begun_) return wait_for_response();
+  deadline_in(request_body_ms());
+}
+
+void HttpSession::wait_for_response() {
+  deadline_in(response_ms());
+  if (resumed_ && to_client_.empty()) deadline_not_after(resumed_->until);
 }
 
 // The client has half-closed: it still gets the response to what it has sent completely.
@@ -400,83 +431,6 @@ bool HttpSession::input_closed() {
   if (exchange_ && response_begun_) return true;
   finish(CloseCause::client_closed);
   return false;
-}
-
-void HttpSession::refuse_head(const HeadError& error) {
-  worker_.metrics.rejected(error.kind).add();
-  log::debug("request_refused",
-             {{"flow", to_string(record_.facts.key)}, {"status", error.status}, {"reason", error.reason}});
-  refuse(error.status, error.reason, CloseCause::request_refused);
-}
-
-bool HttpSession::body_too_large(std::uint64_t bytes) {
-  const std::uint64_t limit = listener_.listener.limits.request_body_bytes_max;
-  if (limit == 0 || bytes <= limit) return false;
-  worker_.metrics.rejected_body_too_large.add();
-  refuse(413, "request body too large", CloseCause::request_refused);
-  return true;
-}
-
-void HttpSession::refuse(unsigned status, std::string_view reason, CloseCause cause) {
-  // Too late for an answer: the client must see that what it has is not complete.
-  if (resumed_)
-    return resume_fails(resumed_->rung == ResumeRung::range ? heal_reason::range_refused : heal_reason::application);
-  if (response_begun_) return reset_client(cause);
-  heal_becomes(ResumeRung::refuse, heal_reason::application);
-  worker_.head_out.clear();
-  write_error_response(status, reason, worker_.options.node_name, exchange_ ? record_.http->method : std::string_view(),
-                       worker_.head_out, timing_of_heal());
-  const std::size_t body = worker_.head_out.size() - (worker_.head_out.find("\r\n\r\n") + 4);
-  send_own_response(status, body, cause);
-}
-
-// Of a session that was taken over: the client may ask again, on another connection.
-void HttpSession::try_again(CloseCause cause) {
-  worker_.head_out.clear();
-  write_try_again(worker_.options.node_name, worker_.head_out, timing_of_heal());
-  send_own_response(503, 0, cause);
-}
-
-// From worker_.head_out: a head, and a body of `body_bytes`.
-void HttpSession::send_own_response(unsigned status, std::size_t body_bytes, CloseCause cause) {
-  position().response_head(record_.out_sent, worker_.head_out.size() - body_bytes, status,
-                           body_bytes == 0 ? BodyFraming::none : BodyFraming::length, body_bytes, {}, false);
-  if (!exchange_) writer_.begin(route_->journal_bytes_max);
-  writer_.head(record_.out_sent, worker_.head_out);
-  writer_.store(*record_.http, record_.out_acked);
-  position().exchange_over(record_.out_acked);
-  log_access(status, body_bytes, cause);
-  worker_.metrics.requests[status / 100].add();
-  publish();
-  drop_upstream();
-  if (write_client(worker_.head_out)) finish(cause);
-}
-
-void HttpSession::on_connect_failed(int error) {
-  worker_.upstream_metrics.of_errno(error).add();
-  if (websocket_) return close_websocket(heal_reason::application);
-  if (error == ETIMEDOUT) return refuse(504, "the application does not answer", CloseCause::upstream_timeout);
-  if (error == EMFILE || error == ENFILE) return refuse(503, "out of descriptors", CloseCause::upstream_unavailable);
-  refuse(502, "the application is not reachable", CloseCause::upstream_unavailable);
-}
-
-void HttpSession::on_deadline() {
-  if (websocket_ && websocket_->reattaching)
-    return upstream_ && !upstream_->connected() ? connect_failed(ETIMEDOUT) : close_websocket(heal_reason::application);
-  if (upgraded_) return close_now(CloseCause::idle_timeout);
-  if (!exchange_) {
-    if (!head_begun_) return finish(CloseCause::idle_timeout);
-    worker_.metrics.rejected_head_timeout.add();
-    return refuse(408, "request head incomplete", CloseCause::request_timeout);
-  }
-  if (upstream_ && !upstream_->connected()) return connect_failed(ETIMEDOUT);
-  if (!to_client_.empty()) return reset_client(CloseCause::idle_timeout);
-  if (!request_body_.done() && to_upstream_.empty() && !response_begun_) {
-    worker_.metrics.rejected_body_timeout.add();
-    return refuse(408, "request body incomplete", CloseCause::request_timeout);
-  }
-  worker_.upstream_metrics.error_timeout.add();
-  refuse(504, "the application does not answer", CloseCause::upstream_timeout);
 }
 
 }  // namespace suture

@@ -1,6 +1,6 @@
-// Mode http: an HTTP/1.1 reverse proxy for one client connection. This file and its four sources move bytes between
-// the engines (HeadScanner, parse_*_head, BodyReader, head_rewriter, HttpPosition), the client and the upstream
-// connection.
+// Mode http: an HTTP/1.1 reverse proxy for one client connection. This file and its sources (http_session,
+// http_refusal, http_response, http_resume, http_websocket, http_access) move bytes between the engines (HeadScanner,
+// parse_*_head, BodyReader, head_rewriter, HttpPosition), the client and the upstream connection.
 //
 // One exchange at a time; a pipelined request waits in in_ until the response before it is with the kernel:
 //
@@ -37,6 +37,7 @@ class HttpSession final : public Session {
   void on_ready() override;
   void on_deadline() override;
   void on_connect_failed(int error) override;
+  void complete_record() override;
   void resume(const Resumption& resumption) override;
 
   // Request side (http_session.cpp). False: the session has ended or is lingering.
@@ -84,7 +85,8 @@ class HttpSession final : public Session {
   void resume_exchange(const Resumption& resumption, std::string_view known);
   bool resume_request();
   bool resume_response(ResumeRung rung, std::uint64_t at);
-  TimePoint patience(std::uint64_t bytes) const;
+  Millis patience(std::uint64_t bytes) const;
+  void patience_begins();
   bool write_known(std::string_view bytes);
   void ask_application(std::string_view body);
   bool take_rest(std::string_view rest);
@@ -92,7 +94,8 @@ class HttpSession final : public Session {
   std::optional<std::string> match_rest(std::string_view content, bool last);
   bool prime(std::string_view data, bool last);
   void resume_fails(const char* reason);
-  void policy_fails(bool begun);
+  void refuse_behind(std::string_view known);
+  void policy_fails(bool begun, std::string_view known);
 
   // The access log (http_access.cpp). From the first byte of a request on, or a heal's first moment: without effect
   // where there is no log.
@@ -123,6 +126,7 @@ class HttpSession final : public Session {
 
   bool ended() const { return over() || ending(); }
   std::uint32_t response_ms() const { return route_->response_ms.value_or(worker_.options.timeouts.response_ms); }
+  void wait_for_response();
   std::uint32_t request_body_ms() const {
     return route_->request_body_ms.value_or(worker_.options.timeouts.request_body_ms);
   }
@@ -130,8 +134,9 @@ class HttpSession final : public Session {
   bool waits_for_request() const { return !exchange_ || !request_body_.done(); }
   HttpPosition position() { return HttpPosition(*record_.http); }
 
-  std::string in_;           // read from the client, not yet consumed: a partial head, or pipelined requests
-  std::string upstream_in_;  // a partial response head
+  std::size_t pending_told_ = 0;  // of in_, when the record was last sent for its sake
+  std::string in_;                // read from the client, not yet consumed: a partial head, or pipelined requests
+  std::string upstream_in_;       // a partial response head
   HeadScanner request_scanner_, response_scanner_;
   BodyReader request_body_, response_body_;
   BodyPace pace_;  // of the request's body
@@ -169,8 +174,9 @@ class HttpSession final : public Session {
     ResumeRung rung = ResumeRung::range;
     std::uint64_t at = 0;                   // `out` offset at which it goes on
     std::optional<ContentMatcher> matcher;  // refetch
-    TimePoint until = TimePoint::max();     // by then it must be certain
-    std::string partial, begun;             // events: content of the event under way, then and now
+    Millis patience = Millis::max();        // so long the application has for it to be certain
+    TimePoint until = TimePoint::max();
+    std::string partial, begun;  // events: content of the event under way, then and now
   };
   std::optional<Resumed> resumed_;
   std::uint64_t prime_bytes_ = 0;  // of its rest, that the client may hold out of order (priming.hpp)

@@ -79,6 +79,11 @@ bool HttpSession::pass_to_client(std::string_view data) {
   refresh_acked();
   websocket_->relay.acknowledged(record_.out_acked);
   auto passed = websocket_->relay.from_application(data);
+  if (passed.contradiction) {
+    publish_websocket();
+    if (passed.bytes.empty() || write_client(passed.bytes)) close_websocket(heal_reason::resume_mismatch);
+    return false;
+  }
   if (passed.broken) return websocket_broken(passed.broken, passed.bytes, websocket_->relay.release_from_client());
   if (passed.changed) publish_websocket();
   return passed.bytes.empty() || write_client(passed.bytes);

@@ -2,7 +2,9 @@
 // the socket.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -63,6 +65,8 @@ inline std::optional<std::string> input_behind(const SessionRecord& record, std:
     if (!end || (i > place && (!follows(e) || at != *end))) return std::nullopt;
     at = *end;
   }
+  // Not counted either while no request begins behind it. What is missing otherwise is somebody's bytes.
+  std::uint64_t uncounted = 0;
   const std::uint64_t from = record.in_known - (http.pending ? http.pending->size() : 0);
   if (under_way(http)) {
     if (place < answered && !follows(http)) return std::nullopt;
@@ -75,8 +79,13 @@ inline std::optional<std::string> input_behind(const SessionRecord& record, std:
       at = *end;
   } else if (place + 1 >= answered) {
     at = http.phase == HttpPhase::head ? http.request_start : from;
+  } else if (http.phase == HttpPhase::head) {
+    if (http.request_start < at || http.request_start > at + kEmptyLine) return std::nullopt;
+    at = http.request_start;
+  } else {
+    uncounted = kEmptyLine;
   }
-  if (from < at || from > at + kEmptyLine) return std::nullopt;
+  if (from < at || from > at + uncounted) return std::nullopt;
   if (http.pending) in += *http.pending;
   return in;
 }

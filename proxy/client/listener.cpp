@@ -116,13 +116,6 @@ void Listener::released() {
   if (full_ && sessions_ < options_.connections_max) full_ = false;
 }
 
-void Listener::drain() {
-  draining_ = true;
-  paused_until_ = {};
-  ready_ = true;
-  accept_some();
-}
-
 void Listener::accept_some() {
   if (fd_ < 0 || worker_.loop.now() < paused_until_ || full_) return;
   for (unsigned n = 0; n < kAcceptsPerEvent; ++n) {
@@ -146,7 +139,6 @@ void Listener::accept_some() {
     switch (errno) {
       case EAGAIN:
         ready_ = false;
-        if (draining_) close();
         return;
       case EINTR:
         break;

@@ -28,7 +28,6 @@ class Listener final : public EventHandler {
 
   void on_events(std::uint32_t epoll_events) override;
   void tick();      // ends a pause
-  void drain();     // accepts what waits, then closes
   void released();  // one of its sessions is over
 
   ListenerContext& context() const { return context_; }
@@ -49,7 +48,6 @@ class Listener final : public EventHandler {
   TimePoint logged_at_{};
   bool ready_ = false;  // the kernel may have connections for us
   bool full_ = false;
-  bool draining_ = false;
   bool scarce_ = false;  // the last descriptor came from the reserve
 };
 

@@ -78,7 +78,7 @@ inline const char* replay_refusal(const Exchange& e) {
 // nullptr: the rest of the response's body can be asked for, and is identical.
 inline const char* range_refusal(const Exchange& e) {
   if (e.method != "GET") return heal_reason::response_method;
-  if (e.status != 200) return heal_reason::response_status;
+  if (e.status != 200 && (e.status != 206 || e.range_total == 0)) return heal_reason::response_status;
   if (e.response_framing != BodyFraming::length) return heal_reason::response_framing;
   if (e.etag.empty()) return heal_reason::no_etag;
   return replay_refusal(e);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <string>
 
 namespace suture {
 namespace {
@@ -108,6 +109,30 @@ bool same_authority(std::string_view a, std::string_view b) {
   const auto [host_b, port_b] = split(b);
   const auto port = [](std::string_view text) { return text.empty() ? std::string_view("80") : text; };
   return equals_nocase(host_a, host_b) && port(port_a) == port(port_b);
+}
+
+std::string normal_path(std::string_view path) {
+  std::string decoded;
+  for (std::size_t at = 0; at < path.size(); ++at) {
+    if (path[at] == '%' && at + 2 < path.size() && is_hex(path[at + 1]) && is_hex(path[at + 2])) {
+      decoded += static_cast<char>(std::stoi(std::string(path.substr(at + 1, 2)), nullptr, 16));
+      at += 2;
+    } else {
+      decoded += path[at];
+    }
+  }
+  std::string out;
+  for (std::string_view left = decoded; !left.empty();) {
+    left.remove_prefix(left.front() == '/' ? 1 : 0);
+    const auto end = std::min(left.find('/'), left.size());
+    const std::string_view segment = left.substr(0, end);
+    left.remove_prefix(end);
+    if (segment == "..") out.resize(out.empty() ? 0 : out.rfind('/'));
+    const bool dots = segment == "." || segment == "..";
+    if (!dots && !segment.empty()) out.append("/").append(segment);
+    if (left.empty() && (dots || segment.empty())) out += '/';
+  }
+  return out;
 }
 
 const char* read_target(std::string_view method, std::string_view target, RequestHead& out) {

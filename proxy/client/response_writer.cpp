@@ -15,12 +15,14 @@ void ResponseWriter::begin(std::size_t journal_bytes_max) {
   verify_tail_ = 0;
   std::string().swap(last_);
   track_ = {};
+  events_ = {};
   forced_.clear();
 }
 
 // --- journal ---------------------------------------------------------------------------------------------------------
 
 void ResponseWriter::head(std::uint64_t out, std::string_view bytes) {
+  if (journal_start_ + journal_.size() != out) journal_.clear();  // behind a gap it would say another place's bytes
   if (journal_.empty()) journal_start_ = out;
   journal(bytes);
 }

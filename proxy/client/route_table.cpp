@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include <proxy/client/http_head.hpp>
+#include <proxy/client/request_target.hpp>
 
 namespace suture {
 namespace {
@@ -27,6 +28,11 @@ bool fits_host(std::string_view wanted, std::string_view host) {
   return host.size() > below.size() && equals_nocase(host.substr(host.size() - below.size()), below);
 }
 
+// Whether the application may read it as another path than it is.
+bool has_other_spellings(std::string_view path) {
+  return path.find('%') != path.npos || path.find("//") != path.npos || path.find("/.") != path.npos;
+}
+
 bool fits_path(std::string_view wanted, std::string_view path) {
   return path.starts_with(wanted) && (wanted.empty() || path.size() == wanted.size() || path[wanted.size()] == '/');
 }
@@ -44,7 +50,9 @@ RouteTable::RouteTable(const std::vector<config::Route>& routes) {
 
 const config::Route& RouteTable::find(std::string_view authority, std::string_view target) const {
   const std::string_view host = host_of(authority);
-  const std::string_view path = target.substr(0, target.find('?'));
+  std::string_view path = target.substr(0, target.find('?'));
+  std::string normal;
+  if (has_other_spellings(path) && path.starts_with('/')) path = normal = normal_path(path);
   for (std::size_t i = 0; i + 1 < order_.size(); ++i)
     if (fits_host(order_[i]->host, host) && fits_path(order_[i]->path, path)) return *order_[i];
   return *order_.back();

@@ -1,7 +1,7 @@
 // Which route a request takes (docs/configuration.md, listeners[].routes). Pure.
 //
-// The target is compared as the client wrote it: percent-encoding is not decoded, "." and ".." and empty segments are
-// not resolved, because what an application makes of them is its own affair. A route is no access control.
+// Another spelling of a path (percent-encodings, "." and ".." and empty segments) takes the same route, as applications
+// read it the same way; the target is passed on as it came. A route is no access control all the same.
 #pragma once
 
 #include <string_view>

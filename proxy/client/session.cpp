@@ -1,6 +1,7 @@
 #include <proxy/client/session.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 
 #include <sys/epoll.h>
@@ -14,6 +15,12 @@ namespace {
 // Coarse positions inside a body (DESIGN.md idea 1).
 constexpr auto kPublishInterval = std::chrono::seconds(1);
 
+// Grows over all workers: of two sessions with one flow key, the larger is the later (a client's port used again).
+std::uint64_t next_session_id() {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 }  // namespace
 
 Session::Session(WorkerContext& worker, ListenerContext& listener, StreamSocket client, const ConnFacts& facts,
@@ -22,7 +29,7 @@ Session::Session(WorkerContext& worker, ListenerContext& listener, StreamSocket 
   record_.facts = facts;
   record_.owner = worker.options.node;
   record_.incarnation = worker.options.incarnation;
-  record_.session_id = worker.next_session_id++;
+  record_.session_id = next_session_id();
   record_.mode = mode;
   awaits_proxy_header_ = client_is_front();
 }
@@ -36,7 +43,7 @@ void Session::on_events(std::uint32_t events) {
   client_.note_events(events);
   if (events & EPOLLERR) client_failed_ = true;
   if (frozen_since_) return;
-  if (dirty_) publish();
+  if (dirty_) republish();
   if (resetting_) return await_client();
   if (lingering_) return linger();
   if (!awaits_proxy_header_ || take_proxy_header()) on_ready();
@@ -84,7 +91,7 @@ bool Session::write_client(std::string_view first, std::string_view second) {
   // would reach its application (PROTOCOL.md).
   if (due) refresh_acked();
   record_.out_sent += size;
-  if (due) publish();
+  if (due) republish();
   const auto sent = to_client_.send(client_, first, second);
   if (sent.status == IoResult::Status::error) {
     close_now(CloseCause::client_reset);
@@ -191,6 +198,11 @@ void Session::publish() {
   published_acked_ = record_.out_acked;
 }
 
+void Session::republish() {
+  complete_record();
+  publish();
+}
+
 void Session::refresh_acked() {
   const std::uint64_t waiting = closing::unacknowledged(client_.fd()) + to_client_.size();
   if (waiting <= record_.out_sent) record_.out_acked = std::max(record_.out_acked, record_.out_sent - waiting);
@@ -200,7 +212,7 @@ void Session::refresh_acked() {
 void Session::publish_progress() {
   if (record_.in_known - published_in_ < limits::record_step_bytes) return;
   refresh_acked();
-  publish();
+  republish();
 }
 
 void Session::sweep() {
@@ -211,7 +223,7 @@ void Session::sweep() {
   if (record_.out_acked != record_.out_sent) refresh_acked();
   const bool exact = record_.out_acked == record_.out_sent && record_.out_acked != published_acked_;
   if (dirty_ || exact || ((moved || record_.out_acked != published_acked_) && now - published_at_ >= kPublishInterval))
-    publish();
+    republish();
   if (resetting_) return;
   if (lingering_) return linger();
   if (now >= deadline_) {
@@ -238,7 +250,7 @@ void Session::adopt(const Adoption& adoption) {
   // Read by the former owner; of one that it read in part the heal plan has said that it is lost.
   if (record_.proxied || record_.in_known != 0) awaits_proxy_header_ = false;
   heal_ = Heal{adoption.resume.rung, adoption.resume.reason};
-  taken_over_ = TakenOver{adoption.from, Clock::now(), adoption.resume.rung};
+  taken_over_ = TakenOver{adoption.from, worker_.loop.now(), adoption.resume.rung};
   if (heal_->rung != ResumeRung::reset) return resume(adoption.resume);
   publish();
   reset_client(CloseCause::reset_heal);
@@ -260,14 +272,14 @@ void Session::report_heal() {
 void Session::give_up_fence() {
   if (over_ || !record_.facts.hint) return;
   record_.facts.hint = false;
-  publish();
+  republish();
 }
 
 void Session::freeze() {
   if (over_ || frozen_since_) return;
   // The last word: if nobody else turns out to own the session, this node claims it anew from here.
   refresh_acked();
-  publish();
+  republish();
   frozen_since_ = worker_.loop.now();
 }
 

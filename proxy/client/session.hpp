@@ -13,6 +13,7 @@
 // worker's list and gets no more events; its memory goes at the end of the batch.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -70,6 +71,9 @@ class Session : public EventHandler, public UpstreamUser {
   virtual void on_sweep() {}       // every kSweepInterval, unless frozen or ending
   virtual void on_upstream_connected() { on_ready(); }
   virtual void on_connect_failed(int error) = 0;
+  // Before the record leaves for another reason than the protocol's own, when nothing of the protocol's is on the
+  // stack: what was read since the protocol published has to stand in it, for in_known counts it.
+  virtual void complete_record() {}
   virtual void on_proxy_header() {}  // has come, and the record is published; on_ready() follows
   // The record has the new positions of both streams and nothing else of ours yet. Publishes before it acts.
   // Not called for ResumeRung::reset.
@@ -91,12 +95,14 @@ class Session : public EventHandler, public UpstreamUser {
   // Reads of one event and direction before others get their turn.
   static constexpr unsigned kTurns = 8;
   void deadline_in(std::uint32_t ms) { deadline_ = worker_.loop.now() + Millis(ms); }
+  void deadline_not_after(TimePoint at) { deadline_ = std::min(deadline_, at); }
 
   // --- record ------------------------------------------------------------------------------------------------------
   void publish();
+  void republish();  // complete_record() first
   void refresh_acked();
   // Of coarse positions; in_known alone would contradict what the protocol says of it until it has looked at the bytes:
-  // a protocol that publishes by itself sets positions_follow_.
+  // a protocol that calls this by itself sets positions_follow_.
   void publish_progress();
   bool positions_follow_ = false;
 
@@ -160,6 +166,7 @@ class Session : public EventHandler, public UpstreamUser {
   void greet_upstream();
   void await_client();
   bool client_is_silent() const;
+  bool reset_is_let_out() const;
   void reset_now();
   void relay_moved();
   bool relay_to_upstream(unsigned& turns);
@@ -181,7 +188,7 @@ class Session : public EventHandler, public UpstreamUser {
   std::optional<Heal> heal_;  // not reported yet
   UpstreamTurn turn_;
   struct Resetting {
-    TimePoint since{}, look_at{};
+    TimePoint since{}, look_at{}, asked_at{};
     std::size_t asked = 0;
     std::size_t slot = 0;  // in WorkerContext::resetting
   };

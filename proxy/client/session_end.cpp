@@ -16,6 +16,9 @@ constexpr std::uint64_t kLingerBytesMax = 4 << 20;
 // the kernel's keep-alive asks, once a second.
 constexpr std::array kAskAfter{Millis{0}, Millis{200}, Millis{600}};
 constexpr Millis kLookMin{10}, kLookMax{50};
+// One that does speak is asked again: we had no time to look, or no heartbeat. So often as long.
+constexpr Millis kAskAgain{200};
+constexpr int kSpeakingPatience = 10;
 
 }  // namespace
 
@@ -82,38 +85,47 @@ void Session::close_now(CloseCause cause) {
 // The egress program drops an RST to a client that was silent for longer than the lease: another node may serve it by
 // now, and RST is the one segment that its fence does not stop (PROTOCOL.md, egress rule 3). So a silent client is made
 // to speak first. What waits for it stays in to_client_, unsent: the record counts it.
+// Nor does an RST leave while the heartbeat is stale, because a loop of ours stood still (rule 1); unlike data and FIN
+// nothing sends it again. So it waits for the next beat.
 void Session::reset_client(CloseCause cause) {
   if (over_ || resetting_) return;
   cause_ = cause;
   on_ending(cause);
   // A frozen socket sends nothing, whatever the client says.
-  if (frozen_since_ || !client_is_silent()) return reset_now();
+  if (frozen_since_ || reset_is_let_out()) return reset_now();
   drop_upstream();
   to_upstream_.clear();
   resetting_ = Resetting{.since = worker_.loop.now(), .slot = worker_.resetting.size()};
   worker_.resetting.push_back(this);
-  worker_.metrics.resets_asked.add();
+  if (client_is_silent()) worker_.metrics.resets_asked.add();
   await_client();
 }
 
 void Session::await_client() {
   if (frozen_since_ || !discard_input()) return;
   const TimePoint now = worker_.loop.now();
-  if (!client_is_silent()) return reset_now();
+  if (reset_is_let_out()) return reset_now();
   const Millis waited = std::chrono::duration_cast<Millis>(now - resetting_->since);
-  if (waited >= worker_.options.reset_patience) {
-    worker_.metrics.resets_silent.add();
+  const bool speaks = closing::silence(client_.fd()) < waited;
+  if (waited >= worker_.options.reset_patience * (speaks ? kSpeakingPatience : 1)) {
+    if (client_is_silent()) worker_.metrics.resets_silent.add();
     return reset_now();
   }
-  if (resetting_->asked < kAskAfter.size() && waited >= kAskAfter[resetting_->asked]) {
+  std::size_t& asked = resetting_->asked;
+  if (asked < kAskAfter.size() ? waited >= kAskAfter[asked] : speaks && now - resetting_->asked_at >= kAskAgain) {
     closing::ask_client(client_.fd());
-    ++resetting_->asked;
+    asked = std::min(asked + 1, kAskAfter.size());
+    resetting_->asked_at = now;
   }
   resetting_->look_at = now + std::clamp(worker_.options.lease / 4, kLookMin, kLookMax);
 }
 
 void Session::await_client_if_due() {
   if (worker_.loop.now() >= resetting_->look_at) await_client();
+}
+
+bool Session::reset_is_let_out() const {
+  return !client_is_silent() && (!worker_.options.beats || worker_.options.beats());
 }
 
 bool Session::client_is_silent() const {
@@ -152,7 +164,7 @@ void Session::stop(StopAction action, StopPatience patience) {
   cause_ = CloseCause::stopped;
   if (action == StopAction::reset) return patience == StopPatience::none ? reset_now() : reset_client(cause_);
   refresh_acked();
-  publish();
+  republish();
   worker_.loop.remove(client_.fd(), *this);
   closing::close_silently(client_);
   end();

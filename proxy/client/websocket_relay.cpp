@@ -219,7 +219,11 @@ WebSocketRelay::Passed WebSocketRelay::from_application(std::string_view data) {
     application_frame(*next.frame, frame, to);
     at += frame.size();
   }
-  if (to.broken) to.bytes.append(held_out_, at);
+  // The client still repeats messages that this application has: they would pass as new ones.
+  if (to.broken && state_.received < skip_to_)
+    to.contradiction = true;
+  else if (to.broken)
+    to.bytes.append(held_out_, at);
   held_out_.erase(0, to.broken ? held_out_.size() : at);
   return to;
 }

@@ -47,7 +47,8 @@ class WebSocketRelay {
     std::string bytes;             // for the other side
     bool changed = false;          // describe() says something new
     const char* broken = nullptr;  // the rule that was broken: tracking is over; `bytes` has all that was held
-    // After reattach(): the application counted messages that the client has not sent. The connection must end.
+    // After reattach(): the application counted messages that the client has not sent; or, while the client repeats
+    // those that it has, one of the two breaks the protocol. The connection must end.
     bool contradiction = false;
   };
   Passed from_client(std::string_view data);

@@ -23,7 +23,6 @@ class Worker::Impl final : public WorkerContext {
       : WorkerContext(own_options, s), own_options(std::move(o)), accept_hook(hook) {
     client_counts = own_options.client_counts ? own_options.client_counts : std::make_shared<ClientCounts>();
     marks = {own_options.fin_mark, own_options.rst_mark};
-    next_session_id = (static_cast<std::uint64_t>(own_options.index) << 48) + 1;
     scratch.resize(limits::relay_buffer_bytes);
     loop.set_tick([this] { tick(); });
   }
@@ -31,7 +30,6 @@ class Worker::Impl final : public WorkerContext {
 
   Result<void> open();
   void run();
-  void drain();
   void begin_stop(Millis patience);
   void stop_sessions(StopPatience patience);
   void tick();
@@ -271,11 +269,6 @@ void Worker::Impl::retry_erasures() {
   }
 }
 
-void Worker::Impl::drain() {
-  for (auto& listener : listeners)
-    if (listener->is_open()) listener->drain();
-}
-
 void Worker::Impl::begin_stop(Millis patience) {
   if (stop_at) return;
   stop_at = loop.now() + patience;
@@ -308,10 +301,6 @@ void Worker::start() {
   impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
 }
 
-void Worker::begin_drain() {
-  impl_->loop.post([impl = impl_.get()] { impl->drain(); });
-}
-
 void Worker::begin_stop(Millis patience) {
   impl_->loop.post([impl = impl_.get(), patience] { impl->begin_stop(patience); });
 }
@@ -338,11 +327,11 @@ void Worker::thaw(const suture_flow_key& key, std::optional<Epoch> claimed_again
 void Worker::release(const suture_flow_key& key, bool erase_record) {
   impl_->command(key, [erase_record](Session& s) { s.release(erase_record); });
 }
-void Worker::give_up_fence(const suture_flow_key& key) {
-  impl_->command(key, [](Session& s) { s.give_up_fence(); });
-}
 void Worker::abort(const suture_flow_key& key) {
   impl_->command(key, [](Session& s) { s.abort(); });
+}
+void Worker::give_up_fence(const suture_flow_key& key) {
+  impl_->command(key, [](Session& s) { s.give_up_fence(); });
 }
 
 std::size_t Worker::active() const {

@@ -6,8 +6,7 @@
 //   w.register_metrics(registry);
 //   w.open()         binds and listens; clients can connect from here on and wait in the backlog
 //   w.start()        starts the thread
-//   w.adopt() ...    after start(): sessions of dead nodes; freeze, thaw, release, abort: of living ones
-//   w.begin_drain()  accepts what waits in the backlog, then closes the listeners; sessions go on until they end
+//   w.adopt() ...    after start(): sessions of dead nodes; freeze, thaw, release: of living ones
 //   w.begin_stop()   sessions end as options.at_stop says, while the control thread goes on: beats, takes records
 //   w.stop()         ends the thread; what is left ends likewise, at once. Also called by the destructor
 //
@@ -60,8 +59,12 @@ struct WorkerOptions {
   // PROTOCOL.md, egress rule 3: an RST to a client that was silent for longer is dropped. 0: nothing judges our RSTs.
   Millis lease{0};
   Millis reset_patience{2000};  // how long a silent client is asked before it is reset all the same
+  // Whether what leaves now is not dropped because the node's heartbeat is stale (egress rule 1). On the worker's
+  // thread; empty: always.
+  std::function<bool()> beats;
   Millis half_closed_idle = limits::half_closed_idle;
-  unsigned index = 0;  // of this worker, 0 <= index < workers; distinct session ids come from it
+  Millis refetch_patience = limits::refetch_patience;
+  unsigned index = 0;  // of this worker, 0 <= index < workers
   unsigned workers = 1;
   // The same for all workers of a node, for limits.connections_per_client_max; empty: this worker counts alone.
   std::shared_ptr<ClientCounts> client_counts;
@@ -82,7 +85,6 @@ class Worker {
   // VIP not on an interface, option refused by the kernel.
   Result<void> open();
   void start();
-  void begin_drain();  // thread-safe, idempotent
   // Thread-safe, idempotent. The sessions end; those whose client must speak before it can be reset get `patience`, and
   // so do erasures that the sink is too full to take. stopped(): all done, stop() will not block. For the control
   // thread to stay alive meanwhile: without its heartbeat no segment leaves.
@@ -99,18 +101,17 @@ class Worker {
   //   freeze   the session reads, writes and publishes nothing, and its deadlines stand still, until
   //   thaw     it goes on; nothing was lost. `claimed_again`: its record's epoch from now on
   //   release  its socket is closed without a segment; its record stays unless `erase_record`
-  //   abort    RST, record erased
   void freeze(const suture_flow_key& key);
   void thaw(const suture_flow_key& key, std::optional<Epoch> claimed_again = {});
   void release(const suture_flow_key& key, bool erase_record);
-  void abort(const suture_flow_key& key);
+  void abort(const suture_flow_key& key);  // RST, record erased: how tests bring a reset about
   // Its timestamps are rewritten on the way: the record says so from now on (neither hint nor fence).
   void give_up_fence(const suture_flow_key& key);
 
   // Thread-safe.
   std::size_t active() const;   // sessions that have a socket
   std::uint64_t ticks() const;  // grows at least every 20 ms while the loop is alive: the heartbeat hangs on it
-  bool accepting() const;       // false before open() and once the drain has closed the listeners
+  bool accepting() const;       // false before open()
   std::vector<std::uint16_t> bound_ports() const;  // of the listeners in order (port 0 in tests); valid after open()
 
   // Counters live in the worker; it must outlive the registry's last scrape.

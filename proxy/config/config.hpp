@@ -154,8 +154,9 @@ struct Announce {
 struct HealthCheck {
   enum class Type : std::uint8_t { none, tcp, http } type = Type::none;
   UpstreamAddress target;
-  std::string path = "/";  // http
-  std::string host;        // http; default: the node's name
+  std::string path = "/";                             // http
+  std::string host;                                   // http; default: the node's name
+  ProxyProtocol proxy_protocol = ProxyProtocol::off;  // http; default: as the listener whose application it is
   std::uint32_t interval_ms = 1000, timeout_ms = 1000;
   std::uint32_t rise = 2, fall = 3;
 };

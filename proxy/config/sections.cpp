@@ -140,6 +140,11 @@ void read_prefix(Document& document, const std::string& text, const Section::Ite
   out.push_back(clean);
 }
 
+void read_proxy_protocol(Section& section, const std::string& key, ProxyProtocol& out) {
+  section.choice<ProxyProtocol>(key, out,
+                                {{"off", ProxyProtocol::off}, {"v1", ProxyProtocol::v1}, {"v2", ProxyProtocol::v2}});
+}
+
 void read_listener(Document& document, Section section, Listener& out) {
   section.require("port", "the VIP's TCP port, 1 to 65535");
   section.require("mode", "http or tcp");
@@ -155,8 +160,7 @@ void read_listener(Document& document, Section section, Listener& out) {
       read_prefix(document, text, item, out.proxy_protocol_from);
     front->finish();
   }
-  section.choice<ProxyProtocol>("upstream_proxy_protocol", out.upstream_proxy_protocol,
-                                {{"off", ProxyProtocol::off}, {"v1", ProxyProtocol::v1}, {"v2", ProxyProtocol::v2}});
+  read_proxy_protocol(section, "upstream_proxy_protocol", out.upstream_proxy_protocol);
   section.finish();
 }
 
@@ -226,11 +230,19 @@ void read_announce(Section section, Announce& out) {
   section.finish();
 }
 
-void read_health(Section section, HealthCheck& out) {
+void read_health(Section section, const std::vector<Listener>& listeners, HealthCheck& out) {
   using Type = HealthCheck::Type;
   section.require("type", "http, tcp or none");
   section.choice<Type>("type", out.type, {{"none", Type::none}, {"tcp", Type::tcp}, {"http", Type::http}});
   read_upstream(section, "target", out.target);
+  for (const Listener& listener : listeners) {
+    for (const Route& route : listener.routes) {
+      for (const UpstreamAddress& upstream : route.upstreams) {
+        if (to_string(upstream) == to_string(out.target)) out.proxy_protocol = listener.upstream_proxy_protocol;
+      }
+    }
+  }
+  read_proxy_protocol(section, "proxy_protocol", out.proxy_protocol);
   read_token(section, "path", out.path);
   if (!out.path.starts_with('/')) section.wrong("path", "'" + out.path + "' must begin with '/'");
   read_token(section, "host", out.host);
@@ -328,7 +340,7 @@ void read_config(Document& document, const YAML::Node& root, Config& config) {
   if (auto s = top.child("announce")) read_announce(std::move(*s), config.announce);
   if (!config.listeners.empty()) config.health.target = config.listeners.front().default_route().upstreams.front();
   config.health.host = config.node.name;
-  if (auto s = top.child("health")) read_health(std::move(*s), config.health);
+  if (auto s = top.child("health")) read_health(std::move(*s), config.listeners, config.health);
   if (auto s = top.child("timeouts")) read_timeouts(std::move(*s), config.timeouts);
   if (auto s = top.child("admin")) read_admin(std::move(*s), config.admin);
   if (auto s = top.child("log")) read_log(std::move(*s), config.log);

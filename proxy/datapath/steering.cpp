@@ -247,6 +247,13 @@ void Steering::beat(TimePoint now) {
   store(node_->heartbeat_ns, static_cast<__u64>(kernel_ns(now)));
 }
 
+// As is_stale() in ladder.bpf.h.
+bool Steering::beats(TimePoint now) const {
+  const auto last = std::atomic_ref<__u64>(node_->heartbeat_ns).load(std::memory_order_relaxed);
+  return last != 0 &&
+         static_cast<std::int64_t>(kernel_ns(now) - last) <= static_cast<std::int64_t>(node_->heartbeat_limit_ns);
+}
+
 void Steering::set_slot_offset(std::uint64_t offset_ms) {
   const auto ahead_ms = static_cast<std::uint64_t>(clock_ahead_ns_ / 1000000);
   store(node_->slot_offset_ms, static_cast<__u64>(offset_ms - ahead_ms));

@@ -10,7 +10,7 @@
 //                     stale, keep the dead process's sockets silent and its packets going to the heir, until the next
 //                     load() replaces them.
 //
-// One thread (control), but beat() and counters(): any thread.
+// One thread (control), but beat(), beats() and counters(): any thread.
 #pragma once
 
 #include <array>
@@ -93,6 +93,7 @@ class Steering {
   void set_heir(NodeId id);  // NodeId{0}: nobody
 
   void beat(TimePoint now = Clock::now());
+  bool beats(TimePoint now = Clock::now()) const;  // the last one is not stale: what leaves now is let out
   // The process's slot clock is CLOCK_MONOTONIC ms + this (SlotClock::offset_ms).
   void set_slot_offset(std::uint64_t offset_ms);
   void set_flags(std::uint32_t flags);  // enum suture_node_flags, all of them

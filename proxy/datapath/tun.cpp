@@ -1,6 +1,7 @@
 #include "proxy/datapath/tun.hpp"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -10,15 +11,23 @@
 
 #include "proxy/datapath/any_source.hpp"
 #include "proxy/datapath/link.hpp"
+#include "proxy/datapath/raised_capability.hpp"
 
 namespace suture::datapath {
 Result<Tun> Tun::open(const std::string& name) {
   if (name.empty() || name.size() >= IFNAMSIZ)
     return Error{"TUN device name \"" + name + "\" is not 1 to 15 characters long"};
   Tun tun;
-  tun.fd_ = FileDescriptor(::open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  {
+    // Where the device is root's alone (mode 600: no udev) and we are not root.
+    const RaisedCapability override(CAP_DAC_OVERRIDE);
+    tun.fd_ = FileDescriptor(::open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  }
   if (!tun.fd_) {
     Error error = errno_error("open /dev/net/tun");
+    if (errno == EACCES)
+      error.message +=
+          ": chmod 666 /dev/net/tun on the host (anybody may open it; making a device takes CAP_NET_ADMIN)";
     if (errno == ENOENT || errno == ENODEV)
       error.message += ": the kernel needs CONFIG_TUN (modprobe tun); containers: `devices: [/dev/net/tun]`";
     return error;

@@ -32,6 +32,8 @@ class Ladder {
   // somewhere.
   Resumption take() {
     c_ = proof_.cursor;
+    if (proof_.unknown_owner && c_ > record_.out_acked && !same_from_anybody())
+      return reset(heal_reason::identical_only);
     if (http_.phase == HttpPhase::upgraded)
       return http_.websocket ? plan_websocket(record_, proof_) : reset(heal_reason::upgraded);
     if (proof_.cursor < record_.out_acked) return reset(heal_reason::cursor_behind);
@@ -67,6 +69,17 @@ class Ladder {
   }
 
  private:
+  // Whoever wrote [out_acked, c), it is what the record's owner would have written: the inside of one body that the
+  // strong entity tag and the length decide.
+  bool same_from_anybody() const {
+    const auto decides = [&](const Exchange& e) {
+      return e.response_head_end != 0 && range_refusal(e) == nullptr && e.response_head_end <= record_.out_acked &&
+             c_ <= e.response_head_end + e.response_length;
+    };
+    return http_.phase != HttpPhase::upgraded &&
+           (decides(http_) || std::any_of(http_.answered.begin(), http_.answered.end(), decides));
+  }
+
   Resumption take_at_place() const {
     std::optional<std::uint64_t> end;  // of the response before
     for (std::size_t i = 0; i < http_.answered.size(); ++i) {
@@ -163,6 +176,10 @@ class Ladder {
     const bool only_a_beginning = http_.phase == HttpPhase::head && http_.pipelined == 0;
     const bool asked = sent_ > record_.in_known || lost_ || (more_input() && !only_a_beginning);
     if (const char* why = asked || proof_.identical_only ? above_cursor() : nullptr) return reset(why);
+    // One place of the client's stream that no record has, behind an answer to everything: its FIN, if it is not the
+    // first byte of a request. An end is right for both, and an answer that nobody has asked for is not.
+    if (lost_ && !missing && http_.phase == HttpPhase::idle && sent_ == record_.in_known + 1)
+      return go_on(ResumeRung::idle, 0, true);
     if (lost_ || missing) return refuse(lost_ ? heal_reason::lost_bytes : heal_reason::partial_request);
     return go_on(ResumeRung::idle, 0, false);
   }

@@ -10,8 +10,7 @@
 // answers may be anywhere above c, unless the client says that it holds none there (SACK, and no block above c) or
 // cannot have asked for any. Two kinds of bytes may be written at c:
 //   - identical ones: those that the record holds (journal), and a body's rest, by the same strong entity tag and
-//   length
-//     (range) or by a digest of its beginning (refetch, up to a mark);
+//     length (range) or by a digest of its beginning (refetch, up to a mark);
 //   - our own words (503, a new response, new events): only if c is exactly the end of a message, or of what the record
 //     holds of it, and nothing can lie above it. This is stricter than PROTOCOL.md's "S = L" for clients without SACK:
 //     S = L says that nothing was asked beyond the record, not that what the record itself owes was not half delivered.
@@ -23,7 +22,8 @@
 // Requests behind the one that is resumed are gone through again if the record holds all of their bytes. If it does
 // not, a clean end is what remains: replay announces Connection: close; range and refetch, whose head was sent long
 // ago, end with a FIN behind the complete response (RFC 9112 section 9.3.2: the client repeats what was not answered);
-// between exchanges it is a 503.
+// between exchanges it is a 503, or a FIN where all that is lost is one place behind an answer to everything: most
+// likely the client's own FIN.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +44,9 @@ struct ProofFacts {
   // Not decisive: without a fence the claim rests on majority and lease instead.
   bool fenced = false;
   bool identical_only = false;  // an owner of whom no record came served it: nothing is known of what lies above c
+  // ... nor of what lies below c, from where the record's owner knew the client to be: that owner took over anywhere
+  // there, and may have written anything (a 503, a response with a head or chunks of its own).
+  bool unknown_owner = false;
 };
 
 // `reason` of the result: heal_reasons.hpp for refuse and reset, else "".

@@ -446,9 +446,11 @@ Result<SessionRecord> Healer::rebuild(Entry& entry, const Proof& proof, TimePoin
   facts.sack_edge = to_offset(theirs.facts.iss, proof.sack_edge, theirs.out_acked);
   facts.lost_bytes = proof.lost_bytes;
   facts.fenced = proof.fenced;
-  // Of an owner without a record only what the client may hold above c is in doubt; below S, the S rule covers it.
+  // Of an owner without a record what the client may hold above c is in doubt, and what it wrote below c; of the
+  // client's stream, the S rule covers what lies below S.
   const bool may_hold = proof.sack_above || !theirs.facts.sack_ok;
   facts.identical_only = proof.unknown_owner && may_hold;
+  facts.unknown_owner = proof.unknown_owner;
   if (proof.seq_clipped) facts.client_sent += kWindowMax;
 
   RebuildSpec spec;

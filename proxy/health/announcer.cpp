@@ -12,7 +12,7 @@ constexpr const char* reason_labels[] = {"ready", "unsynchronised", "unhealthy",
 
 }  // namespace
 
-Announcer::Announcer(boost::asio::io_context& io, RouteTable& routes, Options options)
+Announcer::Announcer(boost::asio::io_context& io, AnnouncedRoutes& routes, Options options)
     : routes_(routes), options_(std::move(options)), timer_(io) {
   for (const auto& vip : options_.vips) state_.push_back({vip, false, false, ""});
 }
@@ -63,9 +63,7 @@ void Announcer::apply() {
   // A timer set for an earlier wish must not fire for it.
   timer_.cancel();
   if (!settled || (options_.enabled && was_wanted_)) arm_timer();
-  const bool now = announced();
-  announced_metric_.set(now ? 1 : 0);
-  if (std::exchange(was_announced_, now) != now && on_change_) on_change_(now);
+  announced_metric_.set(announced() ? 1 : 0);
 }
 
 bool Announcer::settle(Route& route, bool wanted) {

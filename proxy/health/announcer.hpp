@@ -16,8 +16,8 @@
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include <proxy/health/announced_routes.hpp>
 #include <proxy/health/dampener.hpp>
-#include <proxy/health/route_table.hpp>
 #include <suture/clock.hpp>
 #include <suture/metrics.hpp>
 
@@ -32,7 +32,7 @@ class Announcer {
   };
 
   // `routes` must outlive this. Starts as: not synchronised, health unknown, not draining. Nothing is announced.
-  Announcer(boost::asio::io_context& io, RouteTable& routes, Options options);
+  Announcer(boost::asio::io_context& io, AnnouncedRoutes& routes, Options options);
   Announcer(const Announcer&) = delete;
   Announcer& operator=(const Announcer&) = delete;
 
@@ -52,9 +52,6 @@ class Announcer {
   // 203.0.113.10 not added: ...", "interface eth1: does not exist" (the node may be announced all the same: it has
   // others). Empty: ready.
   std::vector<std::string> blockers() const;
-
-  // Called after each change of announced().
-  void on_change(std::function<void(bool announced)> callback) { on_change_ = std::move(callback); }
 
   // suture_route_announced (1 while every VIP's route is there),
   // suture_route_changes_total{reason="ready|unsynchronised|unhealthy|draining|no_interface"} per change of the rule's
@@ -77,11 +74,10 @@ class Announcer {
   void arm_timer();
   Reason blocking_reason() const;
 
-  RouteTable& routes_;
+  AnnouncedRoutes& routes_;
   Options options_;
   std::vector<Route> state_;
   boost::asio::steady_timer timer_;
-  std::function<void(bool)> on_change_;
   bool synchronised_ = false;
   bool draining_ = false;
   bool attached_ = true;
@@ -89,7 +85,6 @@ class Announcer {
   HealthState health_ = HealthState::unknown;
   std::string health_reason_;
   bool was_wanted_ = false;
-  bool was_announced_ = false;
   Gauge announced_metric_;
   Counter changes_[static_cast<std::size_t>(Reason::count)];
   Counter errors_;

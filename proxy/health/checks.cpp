@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -14,6 +15,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/error.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -61,6 +63,19 @@ Verdict verdict_of(const beast::error_code& error, const config::HealthCheck& ch
   return {Outcome::error, error.message()};
 }
 
+// PROXY protocol, of a connection that is the proxy's own (HAProxy's doc/proxy-protocol.txt, 2.1 UNKNOWN, 2.2 LOCAL).
+std::string_view header_of(config::ProxyProtocol version) {
+  using namespace std::string_view_literals;
+  switch (version) {
+    case config::ProxyProtocol::v1:
+      return "PROXY UNKNOWN\r\n"sv;
+    case config::ProxyProtocol::v2:
+      return "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"sv;
+    default:
+      return {};
+  }
+}
+
 // `stream` is the caller's, who may close it at any time: every operation then ends with an error.
 asio::awaitable<Verdict> check_once(const config::HealthCheck& check, Stream& stream) {
   stream.expires_after(Millis(check.timeout_ms));  // for everything below together
@@ -70,6 +85,9 @@ asio::awaitable<Verdict> check_once(const config::HealthCheck& check, Stream& st
   if (error) co_return verdict_of(error, check);
   if (check.type == config::HealthCheck::Type::tcp) co_return Verdict{Outcome::success, "connected"};
 
+  const std::string_view header = header_of(check.proxy_protocol);
+  co_await asio::async_write(stream, asio::buffer(header), redirect_error(use_awaitable, error));
+  if (error) co_return verdict_of(error, check);
   http::request<http::empty_body> request(http::verb::get, check.path, 11);
   request.set(http::field::host, check.host);
   request.set(http::field::user_agent, "suture-healthcheck/" SUTURE_VERSION);

@@ -89,32 +89,41 @@ void EventLoop::run_resumed() {
   resuming_.clear();
 }
 
-void EventLoop::run() {
+// `at`: null: the clock says. False: nothing was ready.
+bool EventLoop::round(int wait_ms, const TimePoint* at) {
   std::array<epoll_event, 256> events;
-  while (!stopping_.load(std::memory_order_relaxed)) {
-    const int n = ::epoll_wait(epoll_fd_, events.data(), events.size(), resumed_.empty() ? kTickMs : 0);
-    now_ = Clock::now();
-    ticks_.fetch_add(1, std::memory_order_relaxed);
-    for (int i = 0; i < n; ++i) {
-      auto* handler = static_cast<EventHandler*>(events[i].data.ptr);
-      if (!handler)
-        run_posted();
-      else if (!handler->disposed_)
-        handler->on_events(events[i].events);
-    }
-    if (!resumed_.empty()) run_resumed();
-    if (now_ >= next_tick_) {
-      next_tick_ = now_ + Millis(kTickMs);
-      if (tick_) tick_();
-    }
-    // A destructor may dispose of more (a session its upstream connection).
-    while (!disposed_.empty()) {
-      auto done = std::move(disposed_);
-      disposed_.clear();
-      done.clear();
-    }
+  const bool resumed = !resumed_.empty();
+  const int n = ::epoll_wait(epoll_fd_, events.data(), events.size(), resumed ? 0 : wait_ms);
+  now_ = at ? *at : Clock::now();
+  ticks_.fetch_add(1, std::memory_order_relaxed);
+  for (int i = 0; i < n; ++i) {
+    auto* handler = static_cast<EventHandler*>(events[i].data.ptr);
+    if (!handler)
+      run_posted();
+    else if (!handler->disposed_)
+      handler->on_events(events[i].events);
   }
+  if (!resumed_.empty()) run_resumed();
+  if (now_ >= next_tick_) {
+    next_tick_ = now_ + Millis(kTickMs);
+    if (tick_) tick_();
+  }
+  // A destructor may dispose of more (a session its upstream connection).
+  while (!disposed_.empty()) {
+    auto done = std::move(disposed_);
+    disposed_.clear();
+    done.clear();
+  }
+  return n > 0 || resumed;
+}
+
+void EventLoop::run() {
+  while (!stopping_.load(std::memory_order_relaxed)) round(kTickMs, nullptr);
   run_posted();
+}
+
+bool EventLoop::poll(TimePoint now) {
+  return round(0, &now);
 }
 
 }  // namespace suture

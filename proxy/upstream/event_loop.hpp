@@ -56,12 +56,17 @@ class EventLoop {
   void stop();                            // thread-safe
   void post(std::function<void()> task);  // thread-safe; runs on the loop's thread, in order
 
+  // Instead of run(), for whoever has a time of his own (tests/simulation): one round of what is ready, at `now`,
+  // without waiting. False: nothing was.
+  bool poll(TimePoint now);
+
   TimePoint now() const { return now_; }  // of the present batch
   std::uint64_t ticks() const { return ticks_.load(std::memory_order_relaxed); }
 
   static constexpr int kTickMs = 10;
 
  private:
+  bool round(int wait_ms, const TimePoint* at);
   void run_posted();
   void run_resumed();
 

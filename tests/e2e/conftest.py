@@ -29,6 +29,12 @@ def pytest_sessionstart(session):
 
 def pytest_terminal_summary(terminalreporter):
     """What the scenarios measured (stalls, time to withdrawal, records per session): printed, never asserted."""
+    said = terminalreporter.stats.get("failed", []) + terminalreporter.stats.get("error", [])
+    if said:  # once more and short, before the numbers: CI keeps a part of what is printed
+        terminalreporter.section("what failed")
+    for one in said:
+        crash = getattr(one.longrepr, "reprcrash", None)
+        terminalreporter.write_line(f"{one.nodeid} ({one.when}): {crash.message[:2000] if crash else str(one.longrepr)[-2000:]}")
     passed = [one for one in terminalreporter.stats.get("passed", []) if one.when == "call" and one.capstdout.strip()]
     if passed:
         terminalreporter.section("numbers")

@@ -7,15 +7,21 @@
   any /pay?id=X&n=N                          N bytes instead
   GET /plain?n=N[&rate=R]                    N bytes without a validator
   GET /chunks?n=N[&rate=R]                   the same, chunked, in pieces of all sizes
-  GET /events                                text/event-stream: "id: K", "data: number K", one each 50 ms, behind Last-Event-ID
+  GET /close?n=N[&rate=R]                    the same, until the connection closes
+  GET /gzip?n=N[&rate=R]                     chunked, Content-Encoding: gzip; see noise()
+  ...&tick=S                                 a piece each S seconds (20 ms);  ...&slow=POP: the rate counts at that PoP only
+  GET /events[?pause=S][&ids=no][&until=N]   text/event-stream: "id: K", "data: number K", half of one each S seconds (25 ms),
+                                             behind Last-Event-ID; N of them
 
 Byte i of a file is i * 131 mod 251. own=1: every even byte is the number of the PoP instead, under the same ETag: an
 application that breaks its promise, and shows where a stream changed hands. Everything that comes in is in the ledger:
 "POP METHOD TARGET BYTES SHA256" for a request, "POP GARBAGE REPR" for what is none."""
 import asyncio
+import gzip
 import hashlib
 import json
 import os
+import random
 import re
 import sys
 import urllib.parse
@@ -37,8 +43,22 @@ def content(begin, end, own):
     return bytes(data)
 
 
+def noise(size):
+    """Bytes that no compressor makes smaller, the same at every PoP."""
+    return random.Random(size).randbytes(size)
+
+
+def pace(query):
+    """(bytes at once, seconds between them); 0 seconds: as fast as it goes"""
+    rate, tick = int(query.get("rate", 0)), float(query.get("tick", 0.02))
+    if not rate or query.get("slow", POP) != POP:
+        return 65536, 0
+    return max(1, int(rate * tick)), tick
+
+
 async def send_file(writer, query, headers):
-    size, rate, own = int(query["n"]), int(query.get("rate", 0)), "own" in query
+    size, own = int(query["n"]), "own" in query
+    piece, tick = pace(query)
     etag, begin, status, extra = f'"file-{size}"', 0, "200 OK", ""
     asked = re.fullmatch(r"bytes=(\d+)-", headers.get("range", ""))
     if asked and headers.get("if-range", etag) == etag:
@@ -47,41 +67,45 @@ async def send_file(writer, query, headers):
     writer.write(f"HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n"
                  f"{extra}X-App-Pop: {POP}\r\nContent-Length: {size - begin}\r\n\r\n".encode())
     while begin < size:
-        part = min(size, begin + (max(1, rate // 50) if rate else 65536))
+        part = min(size, begin + piece)
         writer.write(content(begin, part, own))
         await writer.drain()
         begin = part
-        if rate:
-            await asyncio.sleep(0.02)
+        await asyncio.sleep(tick)
 
 
-async def send_plain(writer, query, chunked):
-    size, rate = int(query["n"]), int(query.get("rate", 0))
-    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
+async def send_plain(writer, query, kind):
+    body = gzip.compress(noise(int(query["n"])), mtime=0) if kind == "gzip" else content(0, int(query["n"]), False)
+    piece, tick = pace(query)
+    chunked, size = kind in ("chunks", "gzip"), len(body)
+    framing = {"plain": f"Content-Length: {size}", "close": "Connection: close"}.get(kind, "Transfer-Encoding: chunked")
+    framing += "\r\nContent-Encoding: gzip" if kind == "gzip" else ""
     writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nX-App-Pop: {POP}\r\n{framing}\r\n\r\n".encode())
     begin, number = 0, 0
     while begin < size:
         number += 1
-        part = min(size, begin + (max(1, rate // 50) if rate else 65536) * (number % 3 + 1) // 2)
-        data = content(begin, part, False)
+        part = min(size, begin + max(1, piece * (number % 3 + 1) // 2))
+        data = body[begin:part]
         writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n" if chunked else data)
         await writer.drain()
         begin = part
-        if rate:
-            await asyncio.sleep(0.02)
+        await asyncio.sleep(tick)
     if chunked:
         writer.write(b"0\r\n\r\n")
 
 
-async def send_events(writer, headers):
+async def send_events(writer, query, headers):
+    pause, first = float(query.get("pause", 0.025)), "" if query.get("ids") == "no" else "id: {}\n"
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
     number = int(headers.get("last-event-id", 0))
-    while True:
+    while number < int(query.get("until", 1 << 60)):
         number += 1
-        for part in (f"id: {number}\n", f"data: number {number}\n\n"):  # an event in two pieces
-            writer.write(f"{len(part):x}\r\n{part}\r\n".encode())
-            await writer.drain()
-            await asyncio.sleep(0.025)
+        for part in (first.format(number), f"data: number {number}\n\n"):  # an event in two pieces
+            if part:
+                writer.write(f"{len(part):x}\r\n{part}\r\n".encode())
+                await writer.drain()
+            await asyncio.sleep(pause)
+    writer.write(b"0\r\n\r\n")
 
 
 async def serve(reader, writer):
@@ -106,11 +130,14 @@ async def serve(reader, writer):
             if url.path == "/file":
                 await send_file(writer, query, headers)
                 continue
-            if url.path in ("/plain", "/chunks"):
-                await send_plain(writer, query, url.path == "/chunks")
+            if url.path in ("/plain", "/chunks", "/gzip", "/close"):
+                await send_plain(writer, query, url.path[1:])
+                if url.path == "/close":
+                    break
                 continue
             if url.path == "/events":
-                await send_events(writer, headers)
+                await send_events(writer, query, headers)
+                continue
             if "n" in query:
                 writer.write(f"HTTP/1.1 200 OK\r\nX-App-Pop: {POP}\r\nContent-Length: {query['n']}\r\n\r\n".encode()
                              + content(0, int(query["n"]), False))

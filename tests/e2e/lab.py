@@ -21,7 +21,7 @@ import time
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(SOURCE / "docker"))
 
-from labkit import demo_capture, netns, suture, topology  # noqa: E402
+from labkit import demo_capture, suture, topology  # noqa: E402
 from labkit.state import State  # noqa: E402
 
 LAB = SOURCE / "docker" / "lab"
@@ -75,11 +75,11 @@ class Lab:
     def inside(self, host, argv, **more):
         """Runs argv in a host to its end."""
         more = {"capture_output": True, "text": True, "timeout": 120, "stdin": subprocess.DEVNULL, **more}
-        return subprocess.run(netns.enter(self.state, host) + list(map(str, argv)), **more)
+        return subprocess.run(self.state.engine.enter(host) + list(map(str, argv)), **more)
 
     def popen(self, host, argv, **more):
         """Starts argv in a host; what still runs when the test ends is killed."""
-        process = subprocess.Popen(netns.enter(self.state, host) + list(map(str, argv)), **{"stdin": subprocess.DEVNULL, **more})
+        process = subprocess.Popen(self.state.engine.enter(host) + list(map(str, argv)), **{"stdin": subprocess.DEVNULL, **more})
         self._processes.append(process)
         return process
 
@@ -90,7 +90,7 @@ class Lab:
         return self.connect_to(host, VIP[family], port, timeout)
 
     def connect_to(self, host, address, port, timeout=20):
-        connection = suture.socket_in(netns.path(self.state, host), socket.AF_INET6 if ":" in address else socket.AF_INET)
+        connection = suture.socket_in(self.state.engine.network(host), socket.AF_INET6 if ":" in address else socket.AF_INET)
         connection.settimeout(timeout)
         connection.connect((address, port))
         return connection
@@ -106,7 +106,7 @@ class Lab:
 
     def sysctl(self, host, **values):
         """sysctl(host, net_ipv4_tcp_timestamps=0): underscores of the path's first three parts are dots."""
-        netns.sysctl(self.state, host, {key.replace("_", ".", 2): value for key, value in values.items()})
+        self.state.engine.sysctl(host, {key.replace("_", ".", 2): value for key, value in values.items()})
 
     def end_processes(self):
         for process in self._processes:
@@ -174,7 +174,9 @@ class Capture:
             sizes = [-1]
             wait_until(lambda: sizes.append(self.path.stat().st_size) or sizes[-2] == sizes[-1], 5, 0.2, "the capture's end")
             self._process.send_signal(signal.SIGINT)
-        self._process.communicate(timeout=20)
+        _, said = self._process.communicate(timeout=20)
+        dropped = re.search(rb"(\d+) packets? dropped by kernel", said)
+        self.dropped = int(dropped[1]) if dropped else 0
 
     def abandon(self):
         """The test has failed: what was captured does not matter, and packets may go on coming."""

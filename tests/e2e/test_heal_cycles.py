@@ -94,7 +94,8 @@ def cycles(lab, go_on):
         count += 1
     now = wait_until(lambda: as_before(lab, pid, before), PATIENCE, 0.2, what=f"the heir as before {before}, {measures(lab, pid)}")
     growth = now["rss"] - before["rss"]
-    assert growth < 8192 + 64 * count, f"{growth} kB more memory after {count} cycles"
+    # The workers' record queues are there from the start (16 MB) and resident once the records have gone round in them.
+    assert growth < min(8192 + 64 * count, 32768), f"{growth} kB more memory after {count} cycles"
     assert suture_pid(lab, HEIR) == pid
     ledger(lab, "")
     print(f"\n{count} cycles, {sessions} sessions healed: memory {before['rss']} -> {now['rss']} kB; "

@@ -86,11 +86,11 @@ admin:
             assert process.poll() is None, path.read_text()
         return process
 
-    def refused(self, config, *fragments, prefix=()):
-        """suture must end by itself, with status 1 and a message that has all these words."""
+    def refused(self, config, *fragments, prefix=(), status=1):
+        """suture must end by itself, with that status (include/suture/exit_code.hpp) and a message that has all these words."""
         done = self.run(self.program, "run", "-c", config, prefix=prefix)
         said = done.stdout + done.stderr
-        assert done.returncode == 1, f"exit {done.returncode}: {said}"
+        assert done.returncode == status, f"exit {done.returncode}: {said}"
         for fragment in fragments:
             assert fragment in said, f"'{fragment}' is not in: {said}"
         assert "terminate called" not in said and "Sanitizer" not in said
@@ -165,13 +165,13 @@ def test_a_killed_suture_leaves_what_the_next_start_takes_over(host):
 @pytest.mark.parametrize("capability", ["net_admin", "net_raw", "net_bind_service"])
 def test_missing_capability(host, capability):
     host.refused(host.configuration(), f"CAP_{capability.upper()}", "AmbientCapabilities",
-                 prefix=["setpriv", f"--bounding-set=-{capability}", f"--inh-caps=-{capability}"])
+                 prefix=["setpriv", f"--bounding-set=-{capability}", f"--inh-caps=-{capability}"], status=77)
 
 
 def test_missing_bpf_capabilities(host):
     drop = "-bpf,-perfmon,-sys_admin"
     host.refused(host.configuration(), "CAP_BPF", "CAP_PERFMON", "cap_add",
-                 prefix=["setpriv", f"--bounding-set={drop}", f"--inh-caps={drop}"])
+                 prefix=["setpriv", f"--bounding-set={drop}", f"--inh-caps={drop}"], status=77)
 
 
 @contextlib.contextmanager
@@ -233,22 +233,22 @@ def test_second_suture_of_the_same_configuration(host):
 
 
 def test_certificate_for_another_id(host):
-    host.refused(host.configuration(cert="two"), "issued for node 2", "node.id is 1")
+    host.refused(host.configuration(cert="two"), "issued for node 2", "node.id is 1", status=78)
 
 
 def test_key_of_another_certificate(host):
-    host.refused(host.configuration(key="two"), "one.pem", "two.key", "does not belong")
+    host.refused(host.configuration(key="two"), "one.pem", "two.key", "does not belong", status=78)
 
 
 def test_wrong_ca(host, tmp_path):
     host.ok(host.program, "pki", "init", tmp_path / "other")
-    host.refused(host.configuration(ca=tmp_path / "other" / "ca.pem"), "does not verify", "other/ca.pem")
+    host.refused(host.configuration(ca=tmp_path / "other" / "ca.pem"), "does not verify", "other/ca.pem", status=78)
 
 
 def test_ca_file_that_is_none(host, tmp_path):
     (tmp_path / "none.pem").write_text("this is no certificate\n")
-    host.refused(host.configuration(ca=tmp_path / "none.pem"), "none.pem")
-    host.refused(host.configuration(ca=tmp_path / "absent.pem"), "absent.pem", "suture pki init")
+    host.refused(host.configuration(ca=tmp_path / "none.pem"), "none.pem", status=78)
+    host.refused(host.configuration(ca=tmp_path / "absent.pem"), "absent.pem", "suture pki init", status=78)
 
 
 def expired_copy(pki, directory, name="one", number=1, start="20200101000000Z", end="20200201000000Z"):
@@ -282,9 +282,9 @@ extendedKeyUsage = serverAuth, clientAuth
 
 def test_expired_and_not_yet_valid_certificate(host, pki, tmp_path):
     past = expired_copy(pki, tmp_path / "past")
-    host.refused(host.configuration(pki=past), "expired at 2020-02-01", "suture pki node")
+    host.refused(host.configuration(pki=past), "expired at 2020-02-01", "suture pki node", status=78)
     future = expired_copy(pki, tmp_path / "future", start="20900101000000Z", end="20910101000000Z")
-    host.refused(host.configuration(pki=future), "valid only from 2090", "clock")
+    host.refused(host.configuration(pki=future), "valid only from 2090", "clock", status=78)
 
 
 def test_bad_configuration_is_told_by_line(host):
@@ -293,10 +293,10 @@ def test_bad_configuration_is_told_by_line(host):
     assert done.returncode == 1
     for line, fragment in ((8, "htpp"), (17, "own id"), (20, "admni")):
         assert any(text.startswith(f"{config}:{line}:") and fragment in text for text in done.stderr.splitlines()), done.stderr
-    said = host.refused(config, f"{config}:8:")
+    said = host.refused(config, f"{config}:8:", status=78)
     assert said.count(f"{config}:") == done.stderr.count(f"{config}:")
     assert host.run(host.program, "run", "-c", host.configuration("good.yaml"), "--check-config").returncode == 0
 
 
 def test_absent_configuration(host, tmp_path):
-    host.refused(tmp_path / "absent.yaml", "absent.yaml", "No such file")
+    host.refused(tmp_path / "absent.yaml", "absent.yaml", "No such file", status=78)

@@ -4,6 +4,8 @@
 
 #include <suture/sequence.hpp>
 
+#include "tests/simulation/http_world.hpp"
+
 namespace suture::sim {
 
 Client::Client(World& world, std::uint32_t isn, std::uint32_t server_isn, std::uint32_t synack_tsval)
@@ -47,6 +49,7 @@ void Client::on_packet(const Packet& p) {
   if (reset_) return;
   if (p.rst()) {  // PAWS does not apply (RFC 7323 section 5.2)
     if (p.seq == rcv_nxt_) reset_ = true;
+    if (reset_ && world_.http) world_.http->conversation().reset();
     return;
   }
   if (paws_refuses(p)) return challenge(p);
@@ -136,8 +139,10 @@ void Client::take_data(const Packet& p) {
 
 void Client::advance(std::uint32_t end, Content content) {
   const std::uint64_t from = world_.out_offset(rcv_nxt_);
-  world_.ledger.accepted(from, from + (end - rcv_nxt_), content);
+  const std::uint64_t until = from + (end - rcv_nxt_);
   rcv_nxt_ = end;
+  if (world_.http) return world_.http->accepted(from, until, content);
+  world_.ledger.accepted(from, until, content);
 }
 
 // ---- what leaves
@@ -166,10 +171,25 @@ void Client::send_ack() {
 }
 
 void Client::write(std::uint64_t end) {
-  if (reset_ || gone_) return;
+  if (reset_ || gone_ || closed_) return;
   write_end_ = to_seq(iss_, end);
   send_data();
   if (snd_una_ != snd_nxt_ && timer_ == 0) arm();
+}
+
+void Client::close() {
+  if (reset_ || gone_ || closed_) return;
+  closed_ = true;
+  ++write_end_;
+  send_data();
+  if (snd_una_ != snd_nxt_ && timer_ == 0) arm();
+}
+
+void Client::keep_alive() {
+  if (reset_ || gone_ || snd_una_ != write_end_) return;
+  Packet p = blank();
+  p.seq = snd_nxt_ - 1;
+  world_.from_client(p);
 }
 
 void Client::send_data() {
@@ -188,6 +208,10 @@ void Client::segment(std::uint32_t from, std::uint32_t end) {
   Packet p = blank();
   p.seq = from;
   p.length = end - from;
+  if (closed_ && end == write_end_) {
+    --p.length;
+    p.flags |= healing::kFin;
+  }
   rcv_wup_ = rcv_nxt_;
   ack_pending_ = false;
   world_.from_client(p);

@@ -17,6 +17,8 @@ class Client {
   void on_packet(const Packet& packet);
   // The application writes up to `end` of its stream.
   void write(std::uint64_t end);
+  void close();                    // ... and no more: FIN
+  void keep_alive();               // of an idle connection, as the kernel asks (tcp_keepalive_timer)
   void vanish() { gone_ = true; }  // its kernel answers with RSTs from here on
 
   bool reset() const { return reset_; }
@@ -63,6 +65,7 @@ class Client {
   std::optional<Micros> challenged_at_;
   bool reset_ = false;
   bool gone_ = false;
+  bool closed_ = false;  // write_end_ is behind the FIN
 };
 
 }  // namespace suture::sim

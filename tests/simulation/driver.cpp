@@ -4,7 +4,9 @@
 #include <suture/sequence.hpp>
 
 #include "tests/simulation/client.hpp"
+#include "tests/simulation/http_process.hpp"
 #include "tests/simulation/node.hpp"
+#include "tests/simulation/scripted_session.hpp"
 
 namespace suture::sim {
 namespace {
@@ -267,18 +269,20 @@ void Node::rebuilt(const Proof& proof, const RecordPtr& former) {
   own_.out_acked = own_.out_sent = world_.out_offset(proof.ack);
   own_first_ = proof.fence;
   own_.facts.ts_offset = proof.fence + 2 - mono_ms();
+  ++world_.totals.rebuilt;
+  if (http_) return rebuilt_http(proof, former);
   // The plan (DESIGN.md, healing ladder), reduced to: which bytes may follow?
   const bool above = proof.sack_above || !world_.settings.sack;
   const bool no_end = proof.lost_bytes || (above && proof.unknown_owner);
   const Content content = above ? former->content : world_.contents++;
-  ++world_.totals.rebuilt;
   // Without a fence it begins with the first byte: nobody knows of one that dies before.
   unspoken_ = !proof.fenced;
   if (proof.fenced) world_.ledger.ownership(content, world_.out_offset(proof.ack), true, proof.fence);
   socket_ = std::make_shared<Socket>(world_, *this,
                                      Socket::Start{content, ++world_.instances, proof.ack, proof.received,
                                                    std::max(world_.in_offset(proof.seq), former->client_sent),
-                                                   own_.facts.ts_offset, above ? 64 * kMss : 0});
+                                                   own_.facts.ts_offset, above ? 64 * kMss : 0},
+                                     std::make_unique<ScriptedSession>(world_, *this));
   frozen_ = false;
   apply(claim_->on_rebuilt(own_, context()));
   if (no_end) return reset_client(proof);
@@ -299,6 +303,7 @@ void Node::carry_out(const action::Freeze&) {
   ++world_.totals.freezes;
   world_.say(index_, "freezes");
   frozen_ = true;
+  if (http_ && http_->session()) http_->session()->freeze();
 }
 
 void Node::carry_out(const action::Thaw& thaw) {
@@ -307,16 +312,20 @@ void Node::carry_out(const action::Thaw& thaw) {
   world_.say(index_, "thaws");
   frozen_ = false;
   own_.epoch = thaw.epoch;
+  if (http_ && http_->session()) http_->session()->thaw(thaw.claimed ? std::optional(thaw.epoch) : std::nullopt);
   deliver_held();
   if (thaw.claimed) publish();
   socket_->read();
   socket_->pump();
+  turn();
 }
 
 void Node::carry_out(const action::Release&) {
   ++world_.totals.releases;
   world_.say(index_, "releases");
+  if (http_ && http_->session()) http_->session()->release(true);
   socket_.reset();
+  orphan_since_.reset();
   frozen_ = false;
   held_.clear();
 }

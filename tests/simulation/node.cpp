@@ -6,6 +6,8 @@
 #include <suture/sequence.hpp>
 
 #include "tests/simulation/client.hpp"
+#include "tests/simulation/http_process.hpp"
+#include "tests/simulation/scripted_session.hpp"
 
 namespace suture::sim {
 namespace {
@@ -13,6 +15,7 @@ namespace {
 constexpr Micros kHeartbeatLimit = ms(150);
 constexpr Micros kLease = ms(200);  // heartbeat limit <= lease < dead interval
 constexpr Micros kSyncTime = ms(120);
+constexpr Micros kNotMine = seconds(5);  // Steering::not_mine_lifetime
 
 }  // namespace
 
@@ -23,7 +26,11 @@ Node::Node(World& world, std::size_t index, NodeId id)
       incarnation_(static_cast<Incarnation>(100 * (index + 1))),
       mono_offset_ms_(world.rng.u32()),
       slot_offset_ms_(static_cast<std::int64_t>(5'000'000'000) - static_cast<std::int64_t>(mono_offset_ms_) +
-                      world.settings.slot_apart_ms[index]) {}
+                      world.settings.slot_apart_ms[index]) {
+  begin_process();
+}
+
+Node::~Node() = default;
 
 void Node::accept(std::uint32_t iss, std::uint32_t irs) {
   own_ = {};
@@ -40,8 +47,10 @@ void Node::accept(std::uint32_t iss, std::uint32_t irs) {
   if (world_.rng.chance(0.03)) own_.ts_advance = static_cast<std::uint32_t>(healing::Claim::kAdvanceMax - (1U << 27));
   own_.owner = id_;
   own_.incarnation = incarnation_;
+  if (http_) return accept_http();
   socket_ = std::make_shared<Socket>(world_, *this,
-                                     Socket::Start{world_.contents++, 0, iss + 1, irs + 1, 0, own_.facts.ts_offset, 0});
+                                     Socket::Start{world_.contents++, 0, iss + 1, irs + 1, 0, own_.facts.ts_offset, 0},
+                                     std::make_unique<ScriptedSession>(world_, *this));
   world_.ledger.ownership(0, 0, false, 0);
   claim_ = healing::Claim::owner(id_, own_, options(), context());
   publish();
@@ -94,12 +103,14 @@ void Node::ingress(const Packet& p, Via via, std::size_t from) {
   if (p.rst()) return;
   const bool names_us = p.timestamps && slot_owner(p.tsecr, slot_ms()) == to_int(id_);
   // A final packet that is nobody's is dropped, unless it names us: then the client has accepted a fence of ours.
-  if (via == Via::final && !names_us) {
-    world_.nodes[from]->not_mine_until_[index_] = world_.now + seconds(2);
+  if (via == Via::final && (!names_us || (http_ && !knows_session()))) {
+    world_.nodes[from]->not_mine_until_[index_] = world_.now + kNotMine;
     return;
   }
   if (const auto peer = named_by(p); peer && via != Via::final) return world_.forward(index_, *peer, p);
-  if (!record_ || world_.record_ended) return;
+  if (forward_to_displaced(p, via)) return;
+  if (!knows_session() || world_.record_ended) return answer_unknown(p);
+  if (http_ && ours(*record_)) return;
   const bool in_force =
       names_us && world_.settings.hint;  // a fence of ours that we did not follow up; the table judges
   if (owner_living(record_->record) && !in_force) {
@@ -164,17 +175,30 @@ bool Node::stands(const SessionRecord& a, const SessionRecord& b) {
   return std::tuple(a.epoch, to_int(a.owner), a.incarnation) > std::tuple(b.epoch, to_int(b.owner), b.incarnation);
 }
 
+// Of another owner, beside the record that stands: the best of those that would stand without it.
+void Node::displace(const RecordPtr& r) {
+  if (ours(*r)) return;
+  const bool same = displaced_ && displaced_->record.incarnation == r->record.incarnation;
+  if (same ? displaced_->version <= r->version
+           : !r->erased && (!displaced_ || displaced_->erased || stands(r->record, displaced_->record)))
+    displaced_ = r;
+}
+
 void Node::store(RecordPtr r) {
   if (record_) {
     const bool same = record_->record.owner == r->record.owner &&
                       record_->record.incarnation == r->record.incarnation && record_->record.epoch == r->record.epoch;
-    if (same ? r->version < record_->version : !stands(r->record, record_->record)) return;
+    if (same ? r->version < record_->version : !stands(r->record, record_->record)) {
+      displace(r);
+      return;
+    }
+    if (record_->record.incarnation != r->record.incarnation) displace(record_);
   }
   record_ = std::move(r);
 }
 
 void Node::publish() {
-  if (!socket_) return;
+  if (!socket_ || socket_->behind().keeps_record()) return;
   own_.in_known = socket_->received();
   own_.out_acked = socket_->acked();
   own_.out_sent = socket_->sent();
@@ -197,8 +221,14 @@ void Node::send_all(std::size_t to) {
 
 void Node::on_record(const RecordPtr& r) {
   if (!alive_ || stalled() || world_.record_ended || ours(*r)) return;
+  if (world_.http) world_.http->announced.insert({r->record.incarnation, r->record.epoch});
   store(r);
   if (!claim_) return;
+  if (record_->erased && !socket_) {
+    claim_.reset();
+    held_.clear();
+  }
+  if (r->erased || !claim_) return;
   if (socket_) {
     apply(claim_->on_claimed(r->record, context()));
     return;
@@ -223,7 +253,7 @@ void Node::on_record(const RecordPtr& r) {
 
 // A stolen certificate: a peer says that it has fenced our client.
 void Node::hear_false_claim(NodeId from) {
-  if (!responsive() || !socket_ || frozen_ || !own_.facts.hint) return;
+  if (!responsive() || !socket_ || !claim_ || frozen_ || !own_.facts.hint) return;
   SessionRecord theirs = own_;
   theirs.owner = from;
   theirs.incarnation = 1;
@@ -252,18 +282,24 @@ void Node::go_on(bool clock_stopped) {
   auto socket = socket_;
   world_.at(std::max(silent_until_, world_.now) + ms(1), [this, socket] {
     if (process_runs(socket.get())) socket->read();
+    turn();
   });
 }
 
 void Node::kill() {
   alive_ = false;
   stalled_since_.reset();
+  const bool heir = http_ && http_->session() != nullptr && own_.epoch > 0 && !own_.fenced;
+  if (heir && !world_.http->announced.contains({incarnation_, own_.epoch})) world_.http->unannounced_death = true;
+  http_.reset();
   socket_.reset();
   claim_.reset();
   record_.reset();
+  displaced_.reset();
   claim_record_.reset();
   held_.clear();
-  frozen_ = false;
+  frozen_ = record_waits_ = erased_ = false;
+  orphan_since_.reset();
   ++process_;
 }
 
@@ -273,6 +309,7 @@ void Node::restart() {
   ++incarnation_;
   synced_.fill(false);
   probe_at_ = world_.now + ms(200);
+  begin_process();
 }
 
 void Node::housekeeping() {
@@ -287,12 +324,17 @@ void Node::housekeeping() {
     }
   }
   if (socket_ && !frozen_ && world_.now - published_at_ >= seconds(1)) publish();
+  if (http_) http_->sweep();
+  const bool has_record = http_ && own_.incarnation == incarnation_ && (erased_ || http_->session() != nullptr);
+  if (has_record && world_.now - published_at_ >= seconds(1)) send_record();
+  end_orphan();
   if (claim_ && claim_->state() == healing::FlowState::owner) {
     apply(claim_->on_record(own_, context()));
     apply(claim_->on_tick(context()));
     return;
   }
-  if (claim_ || socket_ || !record_ || world_.record_ended) return;
+  if (claim_ || socket_ || !knows_session() || world_.record_ended) return;
+  if (http_ && ours(*record_)) return;  // its session has just ended, or somebody else's stands
   if (owner_living(record_->record)) {
     probe_at_ = world_.now + world_.rng.between(ms(10), ms(300));
     probe_backoff_ = ms(500);

@@ -11,9 +11,15 @@
 
 namespace suture::sim {
 
+class HttpBehind;
+class HttpProcess;
+
 class Node {
  public:
   Node(World& world, std::size_t index, NodeId id);
+  ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
 
   void accept(std::uint32_t iss, std::uint32_t irs);
 
@@ -27,6 +33,14 @@ class Node {
   void on_record(const RecordPtr& record);
   void send_all(std::size_t to);  // a link has come back
   RecordPtr record() const { return record_; }
+  bool knows_session() const { return record_ && !record_->erased; }
+
+  // ---- the HTTP mode (node_http.cpp)
+  void turn();  // the process does everything that is ready
+  void on_upsert(const SessionRecord& record);
+  void on_erase(std::uint64_t session_id);
+  void judge_http() const;
+  void said(const std::string& text) const { world_.say(index_, text); }
 
   // ---- faults
   void stall();
@@ -45,7 +59,9 @@ class Node {
   bool alive() const { return alive_; }
   bool stalled() const { return stalled_since_.has_value(); }
   bool responsive() const { return alive_ && !stalled(); }
-  bool process_runs(const Socket* socket) { return responsive() && socket_.get() == socket && !frozen_ && !gated(); }
+  bool process_runs(const Socket* socket) {
+    return responsive() && socket_.get() == socket && !frozen_ && (http_ || !gated());
+  }
   NodeId id() const { return id_; }
   Incarnation incarnation() const { return incarnation_; }
   const Socket* socket() const { return socket_.get(); }
@@ -84,6 +100,19 @@ class Node {
   void reset_client(const healing::Proof& proof);
   void deliver_held();
   void store(RecordPtr record);
+  void displace(const RecordPtr& record);
+
+  // node_http.cpp
+  void begin_process();
+  void accept_http();
+  void rebuilt_http(const healing::Proof& proof, const RecordPtr& former);
+  void settle_session();
+  void flush_record();
+  void send_record();
+  void end_orphan();
+  void answer_unknown(const Packet& packet);
+  bool forward_to_displaced(const Packet& packet, Via via);
+  bool in_sync_with_all() const;
 
   World& world_;
   std::size_t index_;
@@ -97,6 +126,7 @@ class Node {
   std::int64_t slot_offset_ms_;
   RecordPtr record_;        // the one that stands
   RecordPtr claim_record_;  // as the claim knows it
+  RecordPtr displaced_;     // stood before, of another owner: stands again if that one's session is over
   std::uint64_t version_ = 0;
   std::shared_ptr<Socket> socket_;
   SessionRecord own_;  // of the socket
@@ -119,6 +149,11 @@ class Node {
   Micros probe_backoff_ = ms(500);
   Micros published_at_ = 0;
   std::uint64_t process_ = 0;  // events of an older process are void
+  // The HTTP mode: null in the other.
+  std::unique_ptr<HttpProcess> http_;
+  bool record_waits_ = false;           // to be flushed
+  bool erased_ = false;                 // own_'s session is over
+  std::optional<Micros> orphan_since_;  // socket_ has no session any more: what it has is sent, and its FIN
 };
 
 }  // namespace suture::sim

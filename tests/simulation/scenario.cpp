@@ -5,6 +5,7 @@
 #include <suture/sequence.hpp>
 
 #include "tests/simulation/client.hpp"
+#include "tests/simulation/http_world.hpp"
 #include "tests/simulation/node.hpp"
 
 namespace suture::sim {
@@ -81,7 +82,7 @@ void fault(World& w, bool fenced) {
   Rng& r = w.rng;
   // The one that matters most is where the client is.
   const std::size_t target = r.chance(0.6) ? w.route : some_node(w);
-  switch (r.below(11)) {
+  switch (r.below(w.http ? 10 : 11)) {
     case 0:
     case 1:
       return kill(w, target, r.chance(0.4) ? r.between(ms(50), ms(900)) : r.between(seconds(1), seconds(9)));
@@ -207,9 +208,15 @@ Micros write_scenario(World& w) {
   Rng& r = w.rng;
   const bool fenced = w.settings.timestamps && w.settings.hint;
   const Micros calm = seconds(12);
-  const bool idle = r.chance(0.03);
+  const bool idle = !w.http && r.chance(0.03);
   const Micros gap_at = seconds(2), gap = idle ? seconds(static_cast<double>(1200 + r.below(900))) : 0;
-  write_requests(w, ms(20), calm, gap_at, gap);
+  const Micros over = gap + calm + seconds(10);
+  if (w.http) {
+    w.http->conversation().begin(over);
+    for (Micros t = seconds(3); t < over + kQuiet; t += seconds(3)) w.at(t, [&w] { w.client->keep_alive(); });
+  } else {
+    write_requests(w, ms(20), calm, gap_at, gap);
+  }
   const auto shifted = [&](Micros t) { return t > gap_at ? t + gap : t; };
   const std::size_t faults = 1 + r.below(4);
   for (std::size_t i = 0; i < faults; ++i) {
@@ -225,9 +232,8 @@ Micros write_scenario(World& w) {
     const std::size_t n = 10 + r.below(60);
     for (std::size_t i = 0; i < n; ++i) w.at(shifted(r.between(ms(50), calm + seconds(2))), [&w] { forge(w); });
   }
-  if (r.chance(0.03)) w.at(shifted(r.between(ms(500), calm)), [&w] { w.client->vanish(); });
+  if (!w.http && r.chance(0.03)) w.at(shifted(r.between(ms(500), calm)), [&w] { w.client->vanish(); });
   if (r.chance(0.03)) w.at(shifted(r.between(ms(500), calm)), [&w] { w.nodes[w.route]->hear_false_claim(NodeId{3}); });
-  const Micros over = gap + calm + seconds(10);
   w.at(over, [&w] {
     w.faults_over = true;
     if (!w.nodes[w.route]->responsive()) route_away(w, w.route);
@@ -255,8 +261,15 @@ void judge_end(World& w) {
     if (w.now - node.state_since() < seconds(18)) continue;
     w.ledger.violation(std::string("pop") + std::to_string(i) + " is for ever " + names[static_cast<int>(state)]);
   }
-  const bool over = w.client->reset() || w.client->gone() || w.record_ended;
+  const bool over =
+      w.client->reset() || w.client->gone() || w.record_ended || (w.http && w.http->conversation().over());
   if (owners > 1 && !over) w.ledger.violation(std::to_string(owners) + " owners at the end");
+  if (w.http) {
+    w.http->totals.freezes = w.totals.freezes;
+    w.http->totals.thaws = w.totals.thaws;
+    for (const auto& node : w.nodes) node->judge_http();
+    return w.http->conversation().judge();
+  }
   if (w.client->gone()) return;
   if (w.client->reset()) {
     ++w.totals.reset;

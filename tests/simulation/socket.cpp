@@ -1,6 +1,7 @@
 #include "tests/simulation/socket.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <suture/sequence.hpp>
 
@@ -8,10 +9,11 @@
 
 namespace suture::sim {
 
-Socket::Socket(World& world, Node& node, const Start& start)
+Socket::Socket(World& world, Node& node, const Start& start, std::unique_ptr<SessionBehind> behind)
     : world_(world),
       node_(node),
       start_(start),
+      behind_(std::move(behind)),
       snd_una_(start.snd),
       snd_nxt_(start.snd + start.to_write),
       write_end_(start.snd + start.to_write),
@@ -19,11 +21,7 @@ Socket::Socket(World& world, Node& node, const Start& start)
       rcv_nxt_(start.rcv),
       app_read_(world.in_offset(start.rcv)),
       heard_at_(world.now) {
-  // What lies below was read by a former owner: finished, refused or lost, but never executed here.
-  while (next_request_ < world_.ledger.requests.size() && world_.ledger.requests[next_request_].end <= app_read_) {
-    if (start_.instance > 0) write_end_ += 40;
-    ++next_request_;
-  }
+  behind_->begin(*this);
 }
 
 std::uint64_t Socket::acked() const {
@@ -41,9 +39,10 @@ void Socket::on_packet(const Packet& p) {
     timer_ = 0;
     const std::uint32_t lost = retransmit_until_;
     if (seq_before(snd_una_, lost)) segment(snd_una_, seq_before(snd_una_ + kMss, lost) ? snd_una_ + kMss : lost);
+    behind_->acknowledged(*this);
   }
-  if (p.length > 0) {
-    const std::uint32_t end = p.seq + p.length;
+  if (const std::uint32_t length = p.length + p.fin(); length > 0) {
+    const std::uint32_t end = p.seq + length;
     if (!seq_before(rcv_nxt_, p.seq) && seq_before(rcv_nxt_, end)) rcv_nxt_ = end;
     acknowledge();
   }
@@ -57,23 +56,19 @@ void Socket::on_packet(const Packet& p) {
 void Socket::read() {
   const std::uint64_t until = world_.in_offset(rcv_nxt_);
   if (until <= app_read_) return;
-  app_read_ = until;
-  node_.publish();  // before anything is passed on
-  for (auto& all = world_.ledger.requests; next_request_ < all.size() && all[next_request_].end <= app_read_;
-       ++next_request_) {
-    const Request& request = all[next_request_];
-    // The S rule.
-    if (start_.instance > 0 && request.end <= start_.client_sent && !request.may_replay) {
-      ++world_.totals.refused;
-      write_end_ += 40;
-      continue;
-    }
-    if (start_.instance > 0 && request.end <= start_.client_sent) ++world_.totals.replayed;
-    world_.ledger.executed(next_request_, start_.instance);
-    write_end_ += request.response_bytes;
-  }
-  node_.publish();
-  pump();
+  const std::uint64_t from = std::exchange(app_read_, until);
+  behind_->read(*this, from, until);
+}
+
+void Socket::put_sent(std::uint32_t bytes) {
+  write_end_ += bytes;
+  snd_nxt_ = retransmit_until_ = write_end_;
+  ask_client();
+  if (timer_ == 0) arm();
+}
+
+void Socket::ask_client() {
+  segment(snd_una_ - 1, snd_una_ - 1);
 }
 
 void Socket::acknowledge() {

@@ -1,9 +1,9 @@
-// An owner's socket and the session behind it: sends its content, reads requests, executes each once, and hands a
-// record to the node before it acts (PROTOCOL.md: a record may lag, but it is made first).
+// An owner's socket: the kernel's TCP, between the node's packets and the session behind it.
 #pragma once
 
 #include <functional>
 
+#include "tests/simulation/behind.hpp"
 #include "tests/simulation/world.hpp"
 
 namespace suture::sim {
@@ -20,13 +20,20 @@ class Socket : public std::enable_shared_from_this<Socket> {
     // as sent: the client's ACK will jump over what it holds, and an ACK of unsent bytes is ignored (tcp_ack).
     std::uint32_t to_write = 0;
   };
-  Socket(World& world, Node& node, const Start& start);
+  Socket(World& world, Node& node, const Start& start, std::unique_ptr<SessionBehind> behind);
 
   void on_packet(const Packet& packet);  // the kernel's part: runs while the process stands still
   void read();                           // the process's part
   void pump();                           // sends what may be sent
   void acknowledge();
+  // The session behind writes so many bytes, which pump() may send; or says that they were sent before (repair mode).
+  void write(std::uint32_t bytes) { write_end_ += bytes; }
+  void put_sent(std::uint32_t bytes);
+  void ask_client();  // what a living client answers (closing::ask_client)
 
+  SessionBehind& behind() const { return *behind_; }
+  std::uint32_t unacknowledged() const { return write_end_ - snd_una_; }
+  std::uint32_t snd_nxt() const { return snd_nxt_; }
   std::uint64_t acked() const;
   std::uint64_t sent() const { return world_.out_offset(write_end_); }
   std::uint64_t received() const { return app_read_; }
@@ -42,9 +49,9 @@ class Socket : public std::enable_shared_from_this<Socket> {
   World& world_;
   Node& node_;
   Start start_;
+  std::unique_ptr<SessionBehind> behind_;
   std::uint32_t snd_una_, snd_nxt_, write_end_, retransmit_until_, rcv_nxt_;
   std::uint64_t app_read_;
-  std::size_t next_request_ = 0;
   std::uint32_t client_tsval_ = 0;
   Micros heard_at_;
   Micros rto_ = ms(200);

@@ -42,6 +42,8 @@ struct Packet {
   Content content = 0;  // of its bytes, to the client
   bool forged = false;  // for counting only; nobody looks at it
   bool rst() const { return (flags & healing::kRst) != 0; }
+  // The client's: behind its bytes, not one of `length`. (The owner's is a byte like others here: nobody parses it.)
+  bool fin() const { return (flags & healing::kFin) != 0; }
 };
 
 // A record on its way between nodes. `version` grows with every update of one owner.
@@ -52,6 +54,7 @@ struct WireRecord {
   Content content = 0;
   int instance = 0;
   std::uint64_t client_sent = 0;  // S of this ownership: an heir's is never below it
+  bool erased = false;            // the session is over
 };
 using RecordPtr = std::shared_ptr<const WireRecord>;
 

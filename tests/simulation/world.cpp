@@ -5,6 +5,7 @@
 #include <suture/sequence.hpp>
 
 #include "tests/simulation/client.hpp"
+#include "tests/simulation/http_world.hpp"
 #include "tests/simulation/node.hpp"
 #include "tests/simulation/scenario.hpp"
 
@@ -16,11 +17,14 @@ constexpr Micros kUpDelay = ms(60);
 
 }  // namespace
 
-World::World(std::uint64_t seed_, Break broken_, bool verbose)
+World::World(std::uint64_t seed_, Break broken_, bool verbose, Mode mode)
     : seed(seed_), broken(broken_), rng(seed_ * 0x2545f4914f6cdd1dULL + 1), verbose_(verbose) {
-  key.client_port = 4242;
-  key.vip_port = 80;
+  const auto loopback = boost::asio::ip::make_address("127.0.0.1");
+  key = make_flow_key({loopback, 4242}, {loopback, 80});
   choose_settings();
+  if (mode == Mode::positions) return;
+  choose_http_settings();
+  http = std::make_unique<HttpWorld>(*this);
 }
 
 World::~World() = default;
@@ -47,6 +51,14 @@ void World::choose_settings() {
     for (auto& apart : s.slot_apart_ms) apart = static_cast<std::int64_t>(rng.below(80'000)) - 40'000;
   }
   if (rng.chance(0.05)) s.slot_apart_ms[rng.below(kNodes)] += 3'600'000;
+}
+
+// What is misconfigured, or forged, is the other mode's subject.
+void World::choose_http_settings() {
+  Settings& s = settings;
+  s.same_id = s.forge = false;
+  s.slot_apart_ms = {};
+  if (rng.chance(0.5)) s.loss = 0;  // most of what can happen has nothing to do with it
 }
 
 void World::at(Micros time, std::function<void()> what) {

@@ -18,7 +18,11 @@
 namespace suture::sim {
 
 class Client;
+class HttpWorld;
 class Node;
+
+// What is behind the sockets: amounts and positions only, or real HTTP sessions.
+enum class Mode : std::uint8_t { positions, http };
 
 // What a seed decides once. Probabilities per packet or update.
 struct Settings {
@@ -50,16 +54,23 @@ struct Settings {
   X(majority, "a flow without fence is claimed without a majority")       \
   X(lead, "the fence is only just above the echo, not above the owner's clock")
 
+// Only in the HTTP mode, as well as the others.
+#define SUTURE_SIM_HTTP_BREAKS(X)                                              \
+  X(lost, "the plan does not hear of lost bytes")                              \
+  X(unknown_owner, "bytes of an owner without a record count as the record's") \
+  X(journal, "the journal goes on one byte before the client's place")         \
+  X(range, "a body goes on one byte behind the client's place")
+
 enum class Break : std::uint8_t {
 #define SUTURE_SIM_ENUM(name, what) name,
-  SUTURE_SIM_BREAKS(SUTURE_SIM_ENUM)
+  SUTURE_SIM_BREAKS(SUTURE_SIM_ENUM) SUTURE_SIM_HTTP_BREAKS(SUTURE_SIM_ENUM)
 #undef SUTURE_SIM_ENUM
 };
 
 class World {
  public:
   static constexpr std::size_t kNodes = 3;
-  World(std::uint64_t seed, Break broken, bool verbose);
+  World(std::uint64_t seed, Break broken, bool verbose, Mode mode = Mode::positions);
   ~World();
   World(const World&) = delete;
   World& operator=(const World&) = delete;
@@ -96,6 +107,7 @@ class World {
   std::uint64_t timers = 0;
   Ledger ledger;
   Totals totals;
+  std::unique_ptr<HttpWorld> http;  // null: Mode::positions
   std::vector<std::unique_ptr<Node>> nodes;
   std::unique_ptr<Client> client;
   std::size_t route = 0;
@@ -119,6 +131,7 @@ class World {
     bool operator<(const Event& other) const { return time != other.time ? time > other.time : number > other.number; }
   };
   void choose_settings();
+  void choose_http_settings();
   void housekeeping();
   bool link_living(const Link& link) const;
   Micros delay();

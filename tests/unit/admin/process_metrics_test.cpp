@@ -31,7 +31,7 @@ TEST(ProcessMetrics, AreThisProcess) {
   const int fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   EXPECT_EQ(values(registry).at("process_open_fds"), before.at("process_open_fds") + 1);
   ::close(fd);
-  EXPECT_NE(registry.prometheus_text().find("suture_build_info{version=\"" SUTURE_VERSION "\"} 1\n"),
+  EXPECT_NE(registry.prometheus_text().find("suture_build_info{version=\"" SUTURE_VERSION "\",revision=\"\"} 1\n"),
             std::string::npos);
 }
 

@@ -150,6 +150,29 @@ TEST(ResponseParser, OnlyStrongValidatorsAreKept) {
   EXPECT_EQ(head.strong_etag, "");
 }
 
+TEST(ResponseParser, OneRangeOfAKnownLength) {
+  const auto read = [](const std::string& fields, const std::string& length = "10", const std::string& status = "206") {
+    ResponseHead head;
+    EXPECT_FALSE(parse_response_head(
+        "HTTP/1.1 " + status + " X\r\n" + fields + "\r\nContent-Length: " + length + "\r\n\r\n", "GET", head));
+    return head.content_range
+               ? std::to_string(head.content_range->start) + '/' + std::to_string(head.content_range->total)
+               : "";
+  };
+  EXPECT_EQ(read("Content-Range: bytes 100-109/200"), "100/200");
+  EXPECT_EQ(read("content-range: Bytes 0-9/10"), "0/10");
+  for (const char* odd : {"bytes 100-109/*", "bytes */200", "bytes 100-108/200", "bytes 109-100/200",
+                          "bytes 191-200/200", "items 0-9/10", "bytes 100-109/200 ", "bytes 100-109", "bytes -109/200",
+                          "bytes +100-109/200", "bytes 0x0-9/10", "bytes 99999999999999999999-9/10", "bytes", ""}) {
+    const std::string given = odd;
+    const bool blank_is_trimmed = given.ends_with(' ');
+    EXPECT_EQ(read("Content-Range: " + given), blank_is_trimmed ? "100/200" : "") << odd;
+  }
+  EXPECT_EQ(read("Content-Range: bytes 100-109/200\r\nContent-Range: bytes 100-109/200"), "");
+  EXPECT_EQ(read("Content-Range: bytes 100-109/200", "10", "200"), "");
+  EXPECT_EQ(read("Content-Type: multipart/byteranges; boundary=B"), "");
+}
+
 TEST(HeadScanner, FindsTheEndHoweverItArrives) {
   const std::string head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
   for (std::size_t step = 1; step <= head.size(); ++step) {

@@ -263,19 +263,6 @@ TEST_F(LimitsTest, PortInUseIsExplained) {
   EXPECT_NE(opened2.error().message.find("VIP 192.0.2.77 is not on an interface"), std::string::npos);
 }
 
-TEST_F(LimitsTest, DrainLetsSessionsGoOn) {
-  start();
-  Peer client = connect_and_send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-  Peer app = application.accept();
-  app.read_head();
-  worker->begin_drain();
-  EXPECT_TRUE(eventually([&] { return !worker->accepting(); }));
-  app.send("HTTP/1.1 204 No Content\r\n\r\n");
-  EXPECT_EQ(client.read_head().find("Connection: close"), std::string::npos);
-  client.send("GET /again HTTP/1.1\r\nHost: a\r\n\r\n");
-  EXPECT_EQ(app.read_head().substr(0, 10), "GET /again");
-}
-
 TEST_F(LimitsTest, TicksGrowWithoutTraffic) {
   start();
   const auto before = worker->ticks();

@@ -151,6 +151,47 @@ TEST_F(AdoptionTest, RangeOfARequestThatAskedForARange) {
   expect_outcome(ResumeRung::range);
 }
 
+class WithinARangeTest : public AdoptionTest {
+ protected:
+  // It asked for bytes 100 to 109 of 200, and has four of them.
+  static Adoption within_a_range(const Flow& f) {
+    Adoption a = response_at(f, "GET /f HTTP/1.1\r\nHost: h\r\nRange: bytes=100-109\r\n\r\n");
+    a.record.http->status = 206;
+    a.record.http->range_start = 100;
+    a.record.http->range_total = 200;
+    return a;
+  }
+};
+
+TEST_F(WithinARangeTest, RangeWithinTheRangeThatTheClientAskedFor) {
+  start();
+  Flow f = flow();
+  adopt(within_a_range(f));
+  Peer app = application.accept();
+  const auto head = app.read_head();
+  EXPECT_NE(head.find("\r\nRange: bytes=104-109\r\n"), std::string::npos) << head;
+  EXPECT_NE(head.find("\r\nIf-Range: \"e\"\r\n"), std::string::npos) << head;
+  EXPECT_EQ(head.find("100-109"), std::string::npos);
+  app.send(
+      "HTTP/1.1 206 Partial Content\r\nETag: \"e\"\r\nContent-Range: bytes 104-109/200\r\nContent-Length: "
+      "6\r\n\r\n456789");
+  EXPECT_EQ(f.client.read_bytes(6), "456789");
+  expect_outcome(ResumeRung::range);
+}
+
+TEST_F(WithinARangeTest, RangeWithinARangeWhoseTotalChanged) {
+  start();
+  Flow f = flow();
+  adopt(within_a_range(f));
+  Peer app = application.accept();
+  app.read_head();
+  app.send(
+      "HTTP/1.1 206 Partial Content\r\nETag: \"e\"\r\nContent-Range: bytes 104-109/201\r\nContent-Length: "
+      "6\r\n\r\n456789");
+  EXPECT_EQ(f.client.read_all(), "");
+  expect_outcome(ResumeRung::reset, heal_reason::range_mismatch);
+}
+
 TEST_F(AdoptionTest, RangeWithoutAnApplication) {
   application.stop_listening();
   start();

@@ -213,6 +213,68 @@ TEST_F(RecordTest, ABufferedRequestIsNotIdle) {
   }
 }
 
+// What was read of the client, `stream` in all, and is not consumed: in every record it is exactly what lies below
+// in_known.
+void expect_pending(const std::vector<SessionRecord>& records, const std::string& stream) {
+  for (const auto& record : records) {
+    const HttpState& http = *record.http;
+    const std::string pending = http.pending ? *http.pending : "";
+    const std::uint64_t begins = http.phase == HttpPhase::head ? http.request_start : http.request_head_end;
+    EXPECT_EQ(pending, stream.substr(begins, record.in_known - begins))
+        << "phase " << static_cast<int>(http.phase) << ", in_known " << record.in_known;
+  }
+}
+
+TEST_F(RecordTest, TheLastByteOfHalfAHeadToo) {
+  start();
+  // Long enough for a record that does not leave for each byte.
+  const std::string part = "GET / HTTP/1.1\r\nHost: h\r\nA: " + std::string(1100, 'a');
+  Peer client = connect_and_send(part);
+  ASSERT_TRUE(eventually([&] { return sink.last().in_known == part.size(); }));
+  client.send("b");
+  EXPECT_TRUE(eventually([&] { return sink.last().in_known == part.size() + 1; }));
+  client.send("c");
+  ASSERT_TRUE(eventually(
+      [&] { return metric("suture_bytes_total", "direction=\"in\"") == static_cast<double>(part.size() + 2); }));
+  worker->freeze(sink.last().facts.key);
+  EXPECT_TRUE(eventually([&] { return sink.last().in_known == part.size() + 2; }));
+  expect_pending(sink.records(), part + "bc");
+}
+
+TEST_F(RecordTest, TheLastByteOfWhatIsPipelinedToo) {
+  start();
+  const std::string first = "GET /1 HTTP/1.1\r\nHost: h\r\n\r\n";
+  const std::string part = "\r\nGET /2 HTTP/1.1\r\nHost: h\r\nA: " + std::string(1100, 'a');
+  Peer client = connect_and_send(first);
+  Peer app = application.accept();
+  app.read_head();
+  client.send(part);
+  ASSERT_TRUE(eventually([&] { return sink.last().in_known == first.size() + part.size(); }));
+  client.send("b");
+  EXPECT_TRUE(eventually([&] { return sink.last().in_known == first.size() + part.size() + 1; }));
+  client.send("c");
+  app.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+  client.read_until("ab");
+  expect_pending(sink.records(), first + part + "bc");
+}
+
+// An empty line before a request is consumed without a record of its own (RFC 9112 section 2.2).
+TEST_F(RecordTest, AnEmptyLineIsNoPartOfAHead) {
+  start();
+  const std::string first = "GET /1 HTTP/1.1\r\nHost: h\r\n\r\n";
+  Peer client = connect_and_send(first + "\r\n");
+  Peer app = application.accept();
+  app.read_head();
+  app.send("HTTP/1.1 204 No Content\r\n\r\n");
+  client.read_head();
+  ASSERT_TRUE(eventually([&] {
+    const auto record = sink.last();
+    return record.http->exchanges == 1 && record.out_acked == record.out_sent &&
+           record.http->request_start == first.size() + 2;
+  }));
+  EXPECT_FALSE(sink.last().http->pending);
+}
+
 TEST_F(RecordTest, InterimResponsesHaveAnEnd) {
   start();
   Peer client = connect_and_send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");

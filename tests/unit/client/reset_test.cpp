@@ -1,7 +1,10 @@
 // Resets of silent clients: the egress program would drop them, so the client is made to speak first. What plays the
 // silent client is a socket filter that drops every segment before its TCP sees it.
+#include <atomic>
+
 #include <linux/filter.h>
 #include <proxy/client/closing.hpp>
+#include <suture/clock.hpp>
 
 #include "proxy_fixture.hpp"
 
@@ -67,6 +70,26 @@ TEST_F(ResetTest, ASilentClientIsMadeToSpeakFirst) {
   EXPECT_TRUE(over());
   EXPECT_EQ(metric("suture_resets_silent_total"), 0);
   EXPECT_EQ(metric("suture_closes_total", "cause=\"upstream_reset\""), 1);
+}
+
+TEST_F(ResetTest, WaitsForAHeartbeatThatIsStale) {
+  std::atomic<bool> beats{false};
+  options.beats = [&] { return beats.load(); };
+  options.reset_patience = Millis{1200};  // Linux answers such questions once in 500 ms (tcp_invalid_ratelimit)
+  start();
+  Flow f = flow();
+  const auto began = Clock::now();
+  f.app.reset();
+  // Until it has answered a question of the time beyond that patience.
+  ASSERT_TRUE(eventually([&] {
+    const auto waited = Clock::now() - began;
+    return waited > options.reset_patience * 3 / 2 && closing::silence(f.fd) < waited - options.reset_patience;
+  }));
+  EXPECT_EQ(worker->active(), 1U) << "an RST that the egress program drops";
+  EXPECT_EQ(sink.erased(), 0U);
+  beats = true;
+  expect_reset(f.client);
+  EXPECT_TRUE(over());
 }
 
 TEST_F(ResetTest, AHalfClosedClientIsAskedToo) {

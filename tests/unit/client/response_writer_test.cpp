@@ -110,6 +110,33 @@ TEST_F(ResponseWriterTest, ChunksAreOursAndTheRecordCanTellEveryPlace) {
   EXPECT_EQ(track.marks[0], (BodyMark{start + 10, 5, digest.value()}));
 }
 
+TEST_F(ResponseWriterTest, AnotherStreamHasItsOwnIds) {
+  const auto stream = [&] {
+    writer.begin(1000);
+    exchange = {};
+    writer.head(out, kHead);
+    exchange.response_head_end = out + kHead.size();
+    exchange.response_framing = BodyFraming::chunked;
+    ResponseWriter::Body body;
+    body.framing = BodyFraming::chunked;
+    body.events = true;
+    writer.body(exchange.response_head_end, body);
+    out = exchange.response_head_end;
+  };
+  stream();
+  chunk("id: 7\ndata: a\n\ndata: half");
+  writer.store(exchange, 0);
+  ASSERT_TRUE(exchange.body);
+  EXPECT_TRUE(exchange.body->identified);
+  EXPECT_EQ(exchange.body->last_event_id, "7");
+  EXPECT_EQ(exchange.body->partial_event, "data: half");
+  stream();
+  writer.store(exchange, 0);
+  ASSERT_TRUE(exchange.body);
+  EXPECT_EQ(exchange.body->last_event_id, "");
+  EXPECT_EQ(exchange.body->partial_event, "");
+}
+
 TEST_F(ResponseWriterTest, MarksAndChunksAreBounded) {
   begin(BodyFraming::chunked);
   std::uint64_t content = 0;

@@ -271,6 +271,39 @@ TEST_F(RouteTest, TheHeirsRouteMustAllowAReplayToo) {
   }
 }
 
+// The client is in the middle of the response before it: a 503 stands behind that, or nowhere.
+TEST_F(RouteTest, ARefusalComesBehindTheResponseBefore) {
+  options.listeners[0].default_route().replay = config::Replay::never;
+  start();
+  const std::string first = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789";
+  const std::string interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+  std::size_t done = 0;
+  for (const bool no_head : {false, true}) {
+    for (const bool hints : {false, true}) {
+      SCOPED_TRACE(std::string(no_head ? "without a head" : "with a head") + (hints ? ", 103" : ", response"));
+      const std::string known = hints ? interim : first;
+      Flow f = flow();
+      Adoption a = waiting_at(f, kGet);
+      HttpState& http = *a.record.http;
+      const auto journal = std::make_shared<const std::string>(known);
+      constexpr std::uint64_t kHas = 12;
+      Exchange& of = hints ? static_cast<Exchange&>(http) : http.answered.emplace_back(static_cast<Exchange&>(http));
+      of.journal = journal;
+      of.journal_start = of.response_start = kOut - kHas;
+      of.response_end = of.journal_start + known.size();
+      if (no_head) http.request_head = std::make_shared<const std::string>("no head\r\n\r\n");
+      a.resume.exchange = http.answered.size();
+      a.resume.journal = known.size() - kHas;
+      adopt(a);
+      const std::string got = f.client.read_all();
+      EXPECT_EQ(got.substr(0, known.size() - kHas), known.substr(kHas));
+      EXPECT_EQ(got.substr(std::min(got.size(), known.size() - kHas), 12), "HTTP/1.1 503");
+      ++done;
+      ASSERT_TRUE(eventually([&] { return outcomes().size() == done; }));
+      EXPECT_EQ(to_label(outcomes().back().rung), to_label(ResumeRung::refuse));
+    }
+  }
+}
 TEST_F(RouteTest, TheHeirsRouteMustAllowARangeToo) {
   options.listeners[0].default_route().replay = config::Replay::never;
   start();
@@ -322,7 +355,7 @@ TEST_F(RouteTest, WhatMayHaveRunGoesByTheRoute) {
   app.send(kOk);
   f.client.read_until("ok");
   EXPECT_EQ(f.client.read_all().substr(0, 12), "HTTP/1.1 503");
-  EXPECT_EQ(metric("suture_s_rule_refusals_total"), 1);
+  EXPECT_EQ(metric("suture_replay_refusals_total"), 1);
 }
 
 }  // namespace

@@ -208,5 +208,25 @@ TEST(WebSocketRelay, WhatIsBrokenComesOutAsItCame) {
   EXPECT_EQ(r.release_from_client(), "");
 }
 
+// The application has a message that the client is about to repeat; passed on unchanged it would be had twice.
+TEST(WebSocketRelay, NothingPassesUnseenWhileTheClientRepeats) {
+  const std::string again = from_client(kText, "again"), good = from_application(kText, "good");
+  const HttpState http = described(relay());
+  for (const bool application_breaks : {false, true}) {
+    WebSocketRelay heir(http, kIn, kOut);
+    ASSERT_EQ(heir.reattach(1, kIn + again.size()), "");
+    const auto passed =
+        application_breaks ? heir.from_application(good + "\xc1\x01z") : heir.from_client("\x83 and more");
+    EXPECT_TRUE(passed.contradiction);
+    if (application_breaks) {
+      EXPECT_EQ(passed.bytes, good) << "whole frames, behind which a Close may stand";
+    }
+  }
+  WebSocketRelay heir(http, kIn, kOut);
+  ASSERT_EQ(heir.reattach(1, kIn + again.size()), "");
+  EXPECT_EQ(heir.from_client(again).bytes, "");
+  EXPECT_FALSE(heir.from_application("\xc1\x01z").contradiction) << "it has repeated all";
+}
+
 }  // namespace
 }  // namespace suture::test

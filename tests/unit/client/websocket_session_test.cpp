@@ -39,6 +39,9 @@ class WebSocketSession : public AdoptionTest {
     return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
            websocket_accept_of(field_of(head, "Sec-WebSocket-Key")) + "\r\n" + fields + "\r\n";
   }
+  std::uint64_t read_of_clients() const {
+    return static_cast<std::uint64_t>(metric("suture_bytes_total", "direction=\"in\""));
+  }
   WebSocketState state_published() const {
     const auto record = sink.last();
     return record.http && record.http->websocket ? *record.http->websocket : WebSocketState{};
@@ -147,6 +150,57 @@ TEST_F(WebSocketSession, FramesPassWholeAndAreRecordedFirst) {
   EXPECT_TRUE(eventually([&] { return !sink.last().http->journal; })) << "acknowledged";
   ends.client.half_close();
   EXPECT_TRUE(ends.app.at_eof());
+}
+
+// In the middle of a fragmented message, and the record leaves because time has passed or another node may own the
+// connection: what it says of the message's bytes lies right below in_known.
+TEST_F(WebSocketSession, EveryRecordOfAMessageUnderWayIsExact) {
+  start();
+  const std::string first = from_client(kText, "ten bytes!", 0), next = from_client(kMore, std::string(2000, 'b'));
+  Ends ends = upgraded();
+  const std::uint64_t begin = kUpgrade.size();
+  const auto known = [&](std::uint64_t bytes) {
+    return eventually([&] { return sink.last().in_known == begin + bytes; });
+  };
+  ends.client.send(first + next.substr(0, 1100));
+  EXPECT_EQ(ends.app.read_bytes(first.size()), first);
+  ASSERT_TRUE(known(first.size() + 1100));
+  ends.client.send(next.substr(1100, 1));  // not worth a record of its own
+  ASSERT_TRUE(known(first.size() + 1101)) << "the sweep";
+  ends.client.send(next.substr(1101, 1));
+  ASSERT_TRUE(eventually([&] { return read_of_clients() == begin + first.size() + 1102; }));
+  worker->freeze(sink.last().facts.key);
+  ASSERT_TRUE(known(first.size() + 1102)) << "the last word";
+  std::size_t seen = 0;
+  for (const auto& record : sink.records()) {
+    if (!record.http->websocket || record.in_known <= begin) continue;
+    EXPECT_EQ(record.http->pending ? *record.http->pending : "", (first + next).substr(0, record.in_known - begin));
+    ++seen;
+  }
+  EXPECT_GE(seen, 3U);
+}
+
+// The beginning of the message is with the application, and so is what has come of the long frame.
+TEST_F(WebSocketSession, ALongFrameUnderWayIsNotPending) {
+  start();
+  const std::string first = from_client(kText, std::string(60000, 'a'), 0);
+  const std::string next = from_client(kMore, std::string(70000, 'b'));
+  Ends ends = upgraded();
+  ends.client.send(first + next.substr(0, 20000));
+  EXPECT_EQ(ends.app.read_bytes(first.size()), first);
+  EXPECT_EQ(ends.app.read_bytes(20000), next.substr(0, 20000));
+  ASSERT_TRUE(eventually([&] { return sink.last().in_known == kUpgrade.size() + first.size() + 20000; }))
+      << "the sweep";
+  SessionRecord record = sink.last();
+  record.facts.sack_ok = true;
+  EXPECT_FALSE(record.http->pending);
+  healing::ProofFacts proof;
+  proof.cursor = record.out_sent;
+  proof.received = proof.client_sent = record.in_known;
+  proof.fenced = true;
+  const Resumption to = healing::plan_healing(record, proof);
+  EXPECT_EQ(to_label(to.rung), to_label(ResumeRung::close));
+  EXPECT_STREQ(to.reason, heal_reason::websocket_upload);
 }
 
 TEST_F(WebSocketSession, BytesBehindTheHeadsAreFrames) {
@@ -293,6 +347,24 @@ TEST_F(WebSocketSession, ACountThatTheClientContradicts) {
   adopt(a);
   Peer app = application.accept();
   app.send(resumed(app.read_head(), a.record.http->websocket->received + 1));
+  EXPECT_EQ(f.client.read_all(), from_application(kCloseFrame, close_of(1012)));
+  EXPECT_TRUE(app.at_eof());
+}
+
+// Opaque from then on, the message that the client repeats would reach the application a second time.
+TEST_F(WebSocketSession, AnApplicationThatBreaksTheProtocolWhileTheClientRepeats) {
+  start();
+  Flow f = flow();
+  Adoption a = at_rest(f);
+  const std::string again = from_client(kText, "again");
+  a = adoption_of(f, a.record, a.resume.cursor, a.record.in_known + again.size());
+  adopt(a);
+  Peer app = application.accept();
+  const std::string good = from_application(kText, "good");
+  app.send(resumed(app.read_head(), a.record.http->websocket->received + 1) + good +
+           from_application(3, "no such opcode"));
+  EXPECT_EQ(f.client.read_bytes(good.size()), good);
+  f.client.send(again);
   EXPECT_EQ(f.client.read_all(), from_application(kCloseFrame, close_of(1012)));
   EXPECT_TRUE(app.at_eof());
 }

@@ -71,6 +71,7 @@ TEST_F(ValuesTest, DefaultsAndDerived) {
   EXPECT_EQ(c.peers[0].name, "pop2");
   EXPECT_EQ(c.health.host, "pop1");
   EXPECT_EQ(to_string(c.health.target), "127.0.0.1:8080");
+  EXPECT_EQ(c.health.proxy_protocol, ProxyProtocol::off);
   EXPECT_EQ(to_string(c.admin.listen), "127.0.0.1:9180");
   EXPECT_EQ(c.statesync.cert_file, dir() + "/pop1.pem");
   EXPECT_EQ(c.datapath.vni_base, 0x537500U);
@@ -157,6 +158,20 @@ TEST_F(ValuesTest, RoutesAndTheLastOne) {
   EXPECT_EQ(listener.default_route().replay, Replay::idempotent);
   EXPECT_EQ(listener.default_route().upstreams.size(), 2U);
   EXPECT_EQ(to_string(loaded.config->health.target), "127.0.0.1:8080");
+}
+
+TEST_F(ValuesTest, HealthChecksSpeakTheApplicationsProxyProtocol) {
+  std::string text = base;
+  text.insert(text.find("peers:"), "    upstream_proxy_protocol: v2\n");
+  const auto version = [&](const std::string& health) {
+    const auto loaded = load_text(text + "health: " + health + '\n', "s.yaml");
+    EXPECT_TRUE(loaded.config);
+    return loaded.config ? loaded.config->health.proxy_protocol : ProxyProtocol::off;
+  };
+  EXPECT_EQ(version("{type: http}"), ProxyProtocol::v2);
+  EXPECT_EQ(version("{type: http, target: 127.0.0.1:8081}"), ProxyProtocol::off) << "some other port of it";
+  EXPECT_EQ(version("{type: http, target: 127.0.0.1:8081, proxy_protocol: v1}"), ProxyProtocol::v1);
+  EXPECT_EQ(version("{type: http, proxy_protocol: \"off\"}"), ProxyProtocol::off);
 }
 
 TEST_F(ValuesTest, AccessLog) {

@@ -12,7 +12,8 @@ struct Got {
   std::string content;
   std::string trailers;
   bool complete = false;
-  bool close = false;  // announced, or implied by its framing
+  bool close = false;   // announced, or implied by its framing
+  std::size_t end = 0;  // of what is there of it, in the bytes that were parsed
 
   std::string field(const std::string& name) const {
     const auto at = head.find("\r\n" + name + ": ");
@@ -85,6 +86,7 @@ inline std::vector<Got> responses_in(const std::string& bytes, const std::vector
       got.close = true;
       at = bytes.size();
     }
+    got.end = at;
     out.push_back(got);
     if (!got.complete) break;
   }

@@ -1,6 +1,7 @@
 // The corpus of exchanges that are cut at every byte.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -162,6 +163,9 @@ inline std::vector<CutKind> cut_kinds() {
        [=](const Asked& asked) { return with_ranges(asked, some_content(120)); }},
       {"weak_etag", {get("/f")}, one(with_length(c90, "ETag: W/\"v\"\r\n"))},
       {"events", {get("/events")}, [](const Asked& asked) { return events_for(asked, true); }},
+      {"events_twice",  // the second stream's ids are its own
+       {get("/events"), get("/more")},
+       [](const Asked& asked) { return events_for(asked, true); }},
       {"events_without_ids",
        {get("/events")},
        [](const Asked& asked) { return events_for(asked, false); },

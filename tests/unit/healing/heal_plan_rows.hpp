@@ -147,6 +147,13 @@ inline const Change kIdenticalOnly = [](SessionRecord&, ProofFacts& p) {
   p.fenced = false;
   p.identical_only = true;
 };
+// ... that owner took over somewhere from `out_acked` on.
+inline Change unknown_from(std::uint64_t out_acked) {
+  return [out_acked](SessionRecord& r, ProofFacts& p) {
+    r.out_acked = out_acked;
+    p.unknown_owner = true;
+  };
+}
 inline Change both(Change a, Change b) {
   return [a, b](SessionRecord& r, ProofFacts& p) {
     a(r, p);

@@ -49,6 +49,24 @@ TEST(HealPlan, WhatEndsWhereverTheClientStands) {
   EXPECT_TRUE(ends_as_known(plain));
 }
 
+// The simulation's finds: a claimant that no peer heard of had answered, and died, or was cut off again.
+TEST(HealPlan, BehindAnOwnerWithoutARecord) {
+  SessionRecord chunked = response();
+  chunked.http->response_framing = BodyFraming::chunked;
+  SessionRecord post = answered();
+  become_post(post.http->answered[0]);
+  check({
+      {"the client has nothing of it", waiting(), 0, unknown_from(0), kReplay},
+      {"nor of it here", idle(), 1050, unknown_from(1050), kIdle},
+      {"a body that the entity tag decides", response(), 500, unknown_from(50), kRange},
+      {"all of it", answered(), 1050, unknown_from(50), kIdle},
+      {"its head may be another's", response(), 500, unknown_from(49), kReset, heal_reason::identical_only},
+      {"its chunks may be another's", chunked, 500, unknown_from(50), kReset, heal_reason::identical_only},
+      {"instead of it there may be a 503", post, 154, unknown_from(0), kReset, heal_reason::identical_only},
+      {"or one that happens to be as long", post, 1050, unknown_from(0), kReset, heal_reason::identical_only},
+  });
+}
+
 TEST(HealPlan, BetweenExchanges) {
   SessionRecord fresh = waiting();
   fresh.in_known = 0;
@@ -71,6 +89,11 @@ TEST(HealPlan, BetweenExchanges) {
        heal_reason::sack_above},
       {"the owner acknowledged [L, S): never idle, its first byte would be taken for a request's", idle(), 1050, kLost,
        kRefuse, heal_reason::lost_bytes},
+      {"one place: the client's FIN, or the first byte of a request; an end fits both, an answer only one", idle(),
+       1050, both(kLost, [](SessionRecord& r, ProofFacts& p) { p.client_sent = r.in_known + 1; }), kIdle, "", true},
+      {"the same where the client cannot say", idle(), 1050,
+       both(both(kLost, kNoSack), [](SessionRecord& r, ProofFacts& p) { p.client_sent = r.in_known + 1; }), kReset,
+       heal_reason::no_sack},
       {"lost bytes may have been answered, and the client cannot say", idle(), 1050, both(kLost, kNoSack), kReset,
        heal_reason::no_sack},
       {"lost bytes, and their answer out of order", idle(), 1050, both(kLost, kSackAbove), kReset,
@@ -128,6 +151,16 @@ TEST(HealPlan, TheBeginningOfARequestWasSwallowed) {
        heal_reason::no_sack},
       {"without SACK: what waited were whole requests, the owner may have answered them", head(), 1050,
        both(kNoSack, http([](HttpState& h) { h.pipelined = 1; })), kReset, heal_reason::no_sack},
+      {"what is pending is a byte less than what was swallowed", head(), 1050,
+       [](SessionRecord& r, ProofFacts&) {
+         r.http->pending = std::make_shared<const std::string>(r.in_known - r.http->request_start - 1, 'G');
+       },
+       kRefuse, heal_reason::partial_request},
+      {"all of it", head(), 1050,
+       [](SessionRecord& r, ProofFacts&) {
+         r.http->pending = std::make_shared<const std::string>(r.in_known - r.http->request_start, 'G');
+       },
+       kIdle},
       {"an answer that the record does not know", head(), 1100, {}, kReset, heal_reason::cursor_beyond},
       {"an answer out of order", head(), 1050, kSackAbove, kReset, heal_reason::sack_above},
   });
@@ -170,6 +203,11 @@ TEST(HealPlan, NoByteOfTheResponse) {
       {"the same, its beginning recorded", waiting(), 0,
        both(put, both(kBodyUnderWay, both(kSomeArrived, kBodyRecorded))), kReplay},
       {"its beginning is with the dead owner alone", waiting(), 0, both(put, both(kBodyUnderWay, kSomeArrived)),
+       kRefuse, heal_reason::request_body},
+      {"a byte of it, or two: no empty line", waiting(), 0,
+       both(put, both(kBodyUnderWay, [](SessionRecord& r, ProofFacts&) { r.in_known = 101; })), kRefuse,
+       heal_reason::request_body},
+      {"two", waiting(), 0, both(put, both(kBodyUnderWay, [](SessionRecord& r, ProofFacts&) { r.in_known = 102; })),
        kRefuse, heal_reason::request_body},
       {"bytes of it are lost", waiting(), 0, both(both(put, kBodyUnderWay), kLost), kRefuse, heal_reason::request_body},
       {"the head was too long for the record", waiting(), 0, http([](HttpState& h) { h.request_head.reset(); }),
@@ -268,8 +306,14 @@ TEST(HealPlan, InTheMiddleOfAResponse) {
       {"complete, and the last", response(), 1050, http([](HttpState& h) { h.keep_alive = false; }), kIdle, "", true},
       {"beyond its end", response(), 1051, {}, kReset, heal_reason::cursor_beyond},
       {"not GET", response(), 700, http([](HttpState& h) { h.method = "PUT"; }), kReset, heal_reason::response_method},
-      {"not 200: 206 of the client's own range is another part", response(), 700,
-       http([](HttpState& h) { h.status = 206; }), kReset, heal_reason::response_status},
+      {"206, and not one range of a known length", response(), 700, http([](HttpState& h) { h.status = 206; }), kReset,
+       heal_reason::response_status},
+      {"206, one range: the rest of it", response(), 700, http([](HttpState& h) {
+         h.status = 206;
+         h.range_start = 5000;
+         h.range_total = 10000;
+       }),
+       kRange},
       {"no strong entity tag", response(), 700, http([](HttpState& h) { h.etag.clear(); }), kReset,
        heal_reason::no_etag},
       {"chunk framing is the owner's", response(), 700, http([](HttpState& h) {

@@ -105,6 +105,8 @@ TEST(HealWebSocket, WhatItMayHoldAbove) {
       {"bytes of the journal", upgraded(), 1100, sack(1200), kReattach},
       {"and one more", upgraded(), 1100, sack(1201), kReset, heal_reason::sack_above},
       {"served by one of whom nothing is known", upgraded(), 1200, kIdenticalOnly, kReset, heal_reason::identical_only},
+      {"... who wrote nothing", upgraded(), 1200, unknown_from(1200), kReattach},
+      {"... who may have written this", upgraded(), 1200, unknown_from(1100), kReset, heal_reason::identical_only},
   });
   EXPECT_EQ(plan({"", upgraded(), 1100, sack(1200), kReattach}).sack_edge, 1200U);
   EXPECT_EQ(plan({"", upgraded(), 1100, {}, kReattach}).sack_edge, 0U);

@@ -130,6 +130,20 @@ TEST_F(ChecksTest, HttpUpDownUp) {
   EXPECT_EQ(server.requests().at(0).rfind("GET /healthz HTTP/1.1\r\nHost: pop1\r\n", 0), 0U) << server.requests()[0];
 }
 
+TEST_F(ChecksTest, AnApplicationThatWantsAProxyHeader) {
+  for (const auto& [version, begins] : {std::pair{config::ProxyProtocol::v1, "PROXY UNKNOWN\r\nGET /healthz "},
+                                        {config::ProxyProtocol::v2, "\r\n\r\n"}}) {
+    changes_.clear();
+    metrics_.emplace();
+    TcpServer server(io_, loopback(), {ok});
+    auto with_header = check(config::HealthCheck::Type::http, server.endpoint());
+    with_header.proxy_protocol = version;
+    HealthChecker checker(io_, with_header);
+    run(checker, 1);
+    EXPECT_TRUE(server.requests().at(0).starts_with(begins)) << server.requests()[0];
+  }
+}
+
 TEST_F(ChecksTest, WhatCountsAsAnAnswer) {
   const struct {
     const char* answer;

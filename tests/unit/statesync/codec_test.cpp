@@ -83,6 +83,7 @@ void randomize(Exchange& e, Random& random, std::uint64_t from) {
   e.status = static_cast<std::uint16_t>(bits(8) + 100);
   e.response_framing = static_cast<BodyFraming>(bits(2));
   e.response_length = bits(40);
+  if (bits(1)) e.range_start = bits(40), e.range_total = e.range_start + e.response_length + 1 + bits(10);
   e.etag = bits(1) ? "\"x\"" : "";
   e.keep_alive = bits(1);
   e.request_body = some_bytes(random, 10);
@@ -144,9 +145,9 @@ void expect_same_exchange(const Exchange& a, const Exchange& b) {
   const auto all = [](const Exchange& e) {
     return std::tuple(e.request_start, e.request_head_end, e.request_framing, e.request_length,
                       e.request_head ? *e.request_head : "", e.method, e.replayable, e.response_start,
-                      e.response_head_end, e.response_end, e.status, e.response_framing, e.response_length, e.etag,
-                      e.keep_alive, e.request_body ? *e.request_body : "", e.journal_start,
-                      e.journal ? *e.journal : "");
+                      e.response_head_end, e.response_end, e.status, e.response_framing, e.response_length,
+                      e.range_start, e.range_total, e.etag, e.keep_alive, e.request_body ? *e.request_body : "",
+                      e.journal_start, e.journal ? *e.journal : "");
   };
   EXPECT_EQ(all(a), all(b));
   ASSERT_EQ(a.body != nullptr, b.body != nullptr);
@@ -289,6 +290,8 @@ TEST(Codec, impossible_values_are_errors) {
       {"head", [](auto& r) { r.mutable_http()->set_request_head(std::string(kHeadBytesMax + 1, 'x')); }},
       {"method", [](auto& r) { r.mutable_http()->set_method(std::string(300, 'x')); }},
       {"tag", [](auto& r) { r.mutable_http()->set_etag(std::string(2000, 'x')); }},
+      {"range", [](auto& r) { r.mutable_http()->set_range_start(1); }},
+      {"range", [](auto& r) { r.mutable_http()->set_range_total(9), r.mutable_http()->set_response_length(10); }},
       {"status", [](auto& r) { r.mutable_http()->set_status(1000); }},
       {"ends", [](auto& r) { r.mutable_http()->set_request_start(9), r.mutable_http()->set_request_head_end(8); }},
       {"ends", [](auto& r) { r.mutable_http()->set_response_start(9), r.mutable_http()->set_response_end(8); }},

@@ -97,6 +97,28 @@ TEST_F(DirectoryTest, a_node_speaks_for_itself_only_but_in_a_snapshot_for_the_de
   EXPECT_EQ(remote(kB, record(1, kD)), Applied::not_owner);
 }
 
+// D only seemed dead to us, and had told us the end of session 2 before B's snapshot spoke of it. It will not tell it
+// again.
+TEST_F(DirectoryTest, what_others_said_of_an_owner_that_lives_after_all_is_left_to_the_owner) {
+  directory.node_living(kD, 100, at(0));
+  EXPECT_EQ(remote(kD, record(1, kD)), Applied::stored_new);
+  EXPECT_EQ(remote(kD, record(3, kD)), Applied::stored_new);
+  directory.node_not_living(kD, at(1));
+  directory.snapshot_begin(kB);
+  EXPECT_EQ(remote(kB, record(2, kD)), Applied::stored_new);
+  auto newer = record(3, kD);
+  newer.in_known = 10;
+  EXPECT_EQ(remote(kB, newer), Applied::stored);
+  directory.snapshot_end(kB, 100);
+  newer.in_known = 11;
+  EXPECT_EQ(remote(kD, newer), Applied::stored) << "its own word";
+  directory.node_living(kD, 100, at(2));
+  EXPECT_NE(directory.find(key(1)), nullptr);
+  EXPECT_EQ(directory.find(key(2)), nullptr);
+  EXPECT_NE(directory.find(key(3)), nullptr);
+  EXPECT_FALSE(map.at(2));
+}
+
 TEST_F(DirectoryTest, of_a_dead_owners_states_the_one_that_is_further_on_stays) {
   directory.snapshot_begin(kB);
   auto asked = record(1, kC, 9);

@@ -101,6 +101,22 @@ TEST_F(ServiceTest, records_spread_and_end) {
   EXPECT_TRUE(a->sync->may_reset());
 }
 
+// A client's port again, at another worker whose queue is drained first.
+TEST_F(ServiceTest, the_later_session_of_a_port_stays_whichever_worker_speaks_first) {
+  auto a = start(kA, 10, 0, [](Options&options) { options.workers = 2; }), b = start(kB, 10), c = start(kC, 10);
+  ASSERT_TRUE(all_synchronised({a.get(), b.get(), c.get()}));
+  ASSERT_TRUE(a->sync->sink(0).upsert(record(5, kA, 10, 8)));
+  ASSERT_TRUE(a->sync->sink(1).upsert(record(5, kA, 10, 7)));
+  ASSERT_TRUE(a->sync->sink(1).erase(key(5), 7));
+  ASSERT_TRUE(a->sync->sink(1).upsert(record(6, kA, 10, 9)));
+  ASSERT_TRUE(until([&] { return b->map.at(6) && c->map.at(6); }));
+  for (const auto* node : {a.get(), b.get(), c.get()}) {
+    const SessionRecord* known = node->sync->directory().find(key(5));
+    ASSERT_NE(known, nullptr);
+    EXPECT_EQ(known->session_id, 8U);
+  }
+}
+
 TEST_F(ServiceTest, flushed_says_when_the_living_peers_have_everything) {
   auto a = start(kA, 10), b = start(kB, 10);  // C is not there, and holds nobody up
   ASSERT_TRUE(all_synchronised({a.get(), b.get()}));

@@ -9,9 +9,9 @@
 
 namespace suture {
 
-class RouteTable {
+class AnnouncedRoutes {
  public:
-  virtual ~RouteTable() = default;
+  virtual ~AnnouncedRoutes() = default;
   // Is the route there as add() would make it?
   virtual Result<bool> present(const boost::asio::ip::address& vip) = 0;
   // Idempotent: success also if the route is already there as wanted.
