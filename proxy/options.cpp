@@ -41,6 +41,7 @@ statesync::Options statesync_options(const config::Config& config, Incarnation i
   out.liveness_multiplier = config.statesync.liveness_multiplier;
   out.stall_limit = Millis{config.datapath.heartbeat_limit_ms};
   out.flush_interval = Millis{config.statesync.flush_interval_ms};
+  out.records_first = config.statesync.records_first;
   out.sync_wait = Millis{config.statesync.sync_wait_ms};
   out.forget_after = Millis{config.statesync.forget_after_ms};
   out.workers = worker_count(config);

@@ -165,7 +165,8 @@ std::string config(const NodeView& view) {
   out["statesync"] = {{"listen", text(c.statesync.listen)},
                       {"liveness_interval_ms", c.statesync.liveness_interval_ms},
                       {"liveness_multiplier", c.statesync.liveness_multiplier},
-                      {"flush_interval_ms", c.statesync.flush_interval_ms}};
+                      {"flush_interval_ms", c.statesync.flush_interval_ms},
+                      {"records_first", c.statesync.records_first}};
   out["announce"] = {{"enabled", c.announce.enabled}, {"table", c.announce.table}, {"device", c.announce.device}};
   return json::serialize(out);
 }

@@ -45,8 +45,9 @@ struct Core {
   Membership membership;
   Liveness liveness;
   // Set by the service.
-  std::function<void(NodeId)> changed;                         // the peer's state may have changed
-  std::function<void(NodeId)> heard_of;                        // a new incarnation of it: worth dialing now
+  std::function<void(NodeId)> changed;   // the peer's state may have changed
+  std::function<void()> pumped;          // whatever may go out to a peer has been given to its link
+  std::function<void(NodeId)> heard_of;  // a new incarnation of it: worth dialing now
   std::function<void(NodeId, const std::string&)> id_refused;  // persistently
   std::function<void(const Datagram&, TimePoint)> on_heard;
   std::function<void(const Datagram&)> on_answer;

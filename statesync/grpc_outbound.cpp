@@ -10,6 +10,7 @@ class GrpcOutbound final : public OutboundStream {
   explicit GrpcOutbound(std::shared_ptr<OutboundReactor> reactor) : reactor_(std::move(reactor)) {}
   ~GrpcOutbound() override { reactor_->close(); }
   void send(ToReceiver message) override { reactor_->send(message); }
+  bool all_written() const override { return reactor_->all_written(); }
 
  private:
   std::shared_ptr<OutboundReactor> reactor_;
@@ -67,6 +68,13 @@ void OutboundReactor::send(const ToReceiver& message) {
   proceed();
 }
 
+// gRPC writes in StartWrite: what is under way has been given to the kernel, or is about to be.
+bool OutboundReactor::all_written() {
+  const std::lock_guard lock(mutex_);
+  asked_ = outgoing_.size() > 1;
+  return !asked_;
+}
+
 void OutboundReactor::proceed() {
   if (writing_ || released_ || outgoing_.empty()) return;
   writing_ = true;
@@ -94,6 +102,11 @@ void OutboundReactor::OnWriteDone(bool ok) {
   outgoing_.pop_front();
   // After a failed write the status comes by the read, which may still bring the peer's reason before.
   if (ok) proceed();
+  if (!asked_ || outgoing_.size() > 1) return;
+  asked_ = false;
+  gate_->post([self = keep] {
+    if (const auto handler = self->handler_) handler->on_written();
+  });
 }
 
 void OutboundReactor::OnReadDone(bool ok) {

@@ -31,6 +31,7 @@ class OutboundReactor final : public grpc::ClientBidiReactor<v1::ToReceiver, v1:
   // Control thread.
   void begin();
   void send(const ToReceiver& message);
+  bool all_written();
   void close();
 
   // gRPC's threads.
@@ -55,6 +56,7 @@ class OutboundReactor final : public grpc::ClientBidiReactor<v1::ToReceiver, v1:
   v1::ToSender incoming_;
   std::deque<v1::ToReceiver> outgoing_;
   bool writing_ = false, released_ = false;
+  bool asked_ = false;              // whoever saw that messages wait is told when none does
   std::optional<LinkError> error_;  // found by us, before gRPC's status
 
   std::shared_ptr<OutboundStream::Handler> handler_;  // control thread only

@@ -27,10 +27,13 @@ class OutboundStream {
   struct Handler {
     std::function<void(ToSender&&)> on_message;
     std::function<void(const LinkError&)> on_closed;  // at most once, last
+    std::function<void()> on_written;                 // all_written() became true; perhaps it is false again
   };
   virtual ~OutboundStream() = default;
   // Queued by the link. Bounded by the caller: the replicator's window, and heartbeats only while nothing else waits.
   virtual void send(ToReceiver message) = 0;
+  // Of what was given to send() nothing waits for an earlier message to be written.
+  virtual bool all_written() const { return true; }
 };
 
 // A stream that a peer dialed. Dropping it closes it.

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -54,6 +55,15 @@ class RecordSink {
   virtual bool upsert(const SessionRecord& record) = 0;
   // The session is over (or was never more than a handshake). False: full; call again.
   virtual bool erase(const suture_flow_key& key, std::uint64_t session_id) = 0;
+
+  // For whoever must not write before its record has left: what was taken so far goes to the peers at once. The result
+  // is left()'s argument; 0: no peer listens.
+  virtual std::uint64_t hurry() { return 0; }
+  // It has gone to every peer that keeps up, or has waited for long enough.
+  virtual bool left(std::uint64_t) const { return true; }
+  // `call`, on any thread, when left() may have become true, from hurry() until rest().
+  virtual void set_on_left(std::function<void()>) {}
+  virtual void rest() {}
 };
 
 }  // namespace suture

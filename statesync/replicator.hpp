@@ -57,11 +57,10 @@ class Replicator {
 
   bool connected() const { return connected_; }
   bool needs_snapshot() const { return needs_snapshot_; }
+  bool takes_snapshot() const { return needs_snapshot_ || in_snapshot_ || due_ != Mark::none; }
   std::uint64_t last_seq() const { return next_seq_ - 1; }
   // The peer has every change: nothing waits, nothing is under way, and no snapshot is wanted or unfinished.
-  bool delivered_all() const {
-    return !needs_snapshot_ && due_ == Mark::none && !in_snapshot_ && dirty_.empty() && in_flight_.empty();
-  }
+  bool delivered_all() const { return !takes_snapshot() && dirty_.empty() && in_flight_.empty(); }
   std::size_t queue() const { return dirty_.size(); }
   std::size_t in_flight() const { return in_flight_.size(); }
   std::size_t tombstones() const { return tombstones_; }

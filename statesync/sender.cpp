@@ -42,6 +42,7 @@ void Sender::dial(TimePoint now) {
   OutboundStream::Handler handler;
   handler.on_message = [this](ToSender&& message) { on_message(std::move(message)); };
   handler.on_closed = [this](const LinkError& error) { fail(error); };
+  handler.on_written = [this] { core_.pumped(); };
   stream_ = core_.transport->dial(peer_.id, peer_.statesync, std::move(handler));
   send(core_.hello(peer_.id));
 }
@@ -153,6 +154,11 @@ void Sender::tick(TimePoint now) {
   pump();
 }
 
+bool Sender::holds_back() const {
+  if (state_ != State::streaming || replicator_.takes_snapshot()) return false;
+  return replicator_.queue() != 0 || !stream_->all_written();
+}
+
 void Sender::pump() {
   if (state_ != State::streaming) return;
   if (replicator_.needs_snapshot()) replicator_.start_snapshot(core_.directory, Clock::now());
@@ -170,6 +176,7 @@ void Sender::pump() {
       break;
     }
   }
+  core_.pumped();
 }
 
 }  // namespace suture::statesync

@@ -25,6 +25,8 @@ class Sender {
   Replicator& replicator() { return replicator_; }
   const Replicator& replicator() const { return replicator_; }
   bool streaming() const { return state_ == State::streaming; }
+  // It keeps up, and of what is due something has not been written yet. (One that takes a snapshot does not keep up.)
+  bool holds_back() const;
   const Counter& unreachable() const { return unreachable_; }
 
  private:

@@ -12,6 +12,8 @@ constexpr std::size_t kDrainRecordsMax = 4096;  // per worker and turn of the co
 // goes within one flush is never sent.
 constexpr std::uint64_t kEndedSession = 0xffffULL << 48;
 constexpr auto kEndedAfter = std::chrono::seconds(1);
+// What waits for its record does not wait longer for a peer that is behind.
+constexpr Millis kHeldBackMax{20};
 
 }  // namespace
 
@@ -26,7 +28,9 @@ StateSync::Impl::Impl(Options options, std::unique_ptr<PeerTransport> transport,
   for (const auto& peer : core_.options.peers) {
     peers_.try_emplace(peer.id, core_, peer);
   }
+  core_.pumped = [this] { let_leave(); };
   core_.changed = [this](NodeId id) {
+    listen();
     if (const auto it = peers_.find(id); it != peers_.end()) refresh(it->second);
   };
   core_.heard_of = [this](NodeId id) {
@@ -65,7 +69,11 @@ StateSync::Impl::Impl(Options options, std::unique_ptr<PeerTransport> transport,
   };
   // Copied on the workers' threads: it must not touch running_ itself.
   const auto wake = [this, on_wake = guarded([this] { this->on_wake(); })] { boost::asio::post(io_, on_wake); };
-  for (unsigned i = 0; i < core_.options.workers; ++i) queues_.push_back(std::make_unique<RecordQueue>(wake));
+  const auto hurry = [this, on_hurry = guarded([this] { this->on_hurry(); })] { boost::asio::post(io_, on_hurry); };
+  for (unsigned i = 0; i < core_.options.workers; ++i) {
+    queues_.push_back(std::make_unique<RecordQueue>(wake));
+    queues_.back()->set_on_hurry(hurry);
+  }
 }
 
 Result<void> StateSync::Impl::start() {
@@ -111,12 +119,15 @@ void StateSync::Impl::stop() {
   }
   if (started_) core_.transport->stop();
   started_ = false;
+  listen();
   socket_.close();
 }
 
 void StateSync::Impl::arm(boost::asio::steady_timer& timer, Millis after, void (Impl::*handler)()) {
   timer.expires_after(after);
-  timer.async_wait(guarded([this, handler] { (this->*handler)(); }));
+  timer.async_wait([this, weak = std::weak_ptr<bool>(running_), handler](const boost::system::error_code& cancelled) {
+    if (!cancelled && weak.lock()) (this->*handler)();
+  });
 }
 
 // Records of the workers
@@ -127,6 +138,12 @@ void StateSync::Impl::on_wake() {
   arm(flush_timer_, core_.options.flush_interval, &Impl::flush);
 }
 
+// A worker holds bytes back until their record has left.
+void StateSync::Impl::on_hurry() {
+  if (flushing_) flush_timer_.cancel();
+  flush();
+}
+
 void StateSync::Impl::flush() {
   bool more = false;
   const auto take = [this](QueuedRecord&& change) { apply(std::move(change)); };
@@ -134,6 +151,29 @@ void StateSync::Impl::flush() {
   flushing_ = more;
   if (more) boost::asio::post(io_, guarded([this] { flush(); }));
   for (auto& [id, peer] : peers_) peer.sender.pump();
+}
+
+void StateSync::Impl::listen() {
+  const bool any =
+      started_ && core_.options.records_first &&
+      std::any_of(peers_.begin(), peers_.end(), [](const auto& entry) { return entry.second.sender.streaming(); });
+  for (auto& queue : queues_) queue->set_listened(any);
+}
+
+// The records that were drained, once no peer holds them back; where one does for long, it is not waited for.
+void StateSync::Impl::let_leave() {
+  const bool held_back = std::any_of(peers_.begin(), peers_.end(), [this](const auto& entry) {
+    return core_.liveness.alive(entry.first) && entry.second.sender.holds_back();
+  });
+  if (!held_back) {
+    held_back_since_.reset();
+  } else {
+    const auto now = Clock::now();
+    if (!held_back_since_) held_back_since_ = now;
+    if (now - *held_back_since_ < kHeldBackMax) return;
+    left_late_.add();
+  }
+  for (auto& queue : queues_) queue->leave();
 }
 
 bool StateSync::Impl::flushed() const {

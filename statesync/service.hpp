@@ -51,6 +51,7 @@ struct Options {
   std::uint32_t liveness_multiplier = 5;
   Millis stall_limit{150};  // our own loop was silent for longer: drain before judging (config: heartbeat_limit_ms)
   Millis flush_interval{2};
+  bool records_first = true;  // RecordSink::hurry() has an effect
   Millis sync_wait{5000};
   Millis forget_after{600000};
   Millis redial_min{100}, redial_max{3000};

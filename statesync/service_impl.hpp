@@ -71,7 +71,10 @@ class StateSync::Impl {
   }
   void arm(boost::asio::steady_timer& timer, Millis after, void (Impl::*handler)());
   void on_wake();
+  void on_hurry();
   void flush();
+  void listen();
+  void let_leave();
   void apply(QueuedRecord&& change);
   void erase_own(const suture_flow_key& key, std::uint64_t session_id, TimePoint now);
   void erase_ended(TimePoint now);
@@ -96,10 +99,11 @@ class StateSync::Impl {
   std::deque<std::pair<SessionRecord, TimePoint>> ended_;
   std::uint64_t ended_sessions_ = 0;
   boost::asio::steady_timer flush_timer_, beat_timer_, tick_timer_;
+  std::optional<TimePoint> held_back_since_;  // by a peer's window or link
   bool started_ = false, flushing_ = false, reporting_ = false, draining_ = false;
   TimePoint started_at_{}, forgot_at_{};
   LogLimiter datagram_log_, full_log_;
-  Counter stalls_, own_full_, answers_sent_;
+  Counter stalls_, own_full_, answers_sent_, left_late_;
 };
 
 }  // namespace suture::statesync

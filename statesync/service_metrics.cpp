@@ -15,6 +15,8 @@ void StateSync::Impl::register_metrics(MetricsRegistry& registry) {
   registry.counter("suture_control_stalls_total", "Times the control loop was stuck beyond its limit.", "", stalls_);
   registry.counter("suture_directory_own_full_total", "Own sessions without a record because the directory is full.",
                    "", own_full_);
+  registry.counter("suture_records_left_late_total",
+                   "Times that bytes left before their record because a peer was too slow to take it.", "", left_late_);
   registry.counter("suture_liveness_answers_total", "Answers sent to peers' questions about flows.", "", answers_sent_);
   registry.counter("suture_slot_clock_apart_total", "Times a peer's slot clock was too far from ours.", "",
                    core_.clock.apart_total());

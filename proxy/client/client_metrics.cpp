@@ -120,6 +120,10 @@ void ClientMetrics::register_metrics(MetricsRegistry& r) {
 
   r.counter("suture_records_published_total", "State records handed to the replicator.", "", records_published);
   r.counter("suture_records_erased_total", "State records withdrawn because the session ended.", "", records_erased);
+  r.counter("suture_records_awaited_total", "Times that bytes waited until their record had left for the peers.", "",
+            records_awaited);
+  r.counter("suture_records_awaited_late_total", "... and then left before it, because it took too long.", "",
+            records_awaited_late);
   r.counter("suture_record_retries_total", "Times the replicator's queue was full.", "", record_retries);
   for (std::size_t i = 0; i < closes.size(); ++i)
     r.counter("suture_closes_total", "Sessions ended, by cause.", label("cause", to_string(static_cast<CloseCause>(i))),

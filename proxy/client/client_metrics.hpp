@@ -47,7 +47,7 @@ struct ClientMetrics {
   Counter proxy_headers_v1, proxy_headers_v2, proxy_headers_local;
   Counter accept_error_descriptors, accept_error_memory, accept_error_aborted, accept_error_other;
   Counter accept_hook_errors;
-  Counter records_published, records_erased, record_retries;
+  Counter records_published, records_erased, record_retries, records_awaited, records_awaited_late;
   std::array<Counter, static_cast<std::size_t>(CloseCause::count_)> closes;
   Counter resets_asked, resets_silent;
 

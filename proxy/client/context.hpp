@@ -52,6 +52,8 @@ struct WorkerContext {
 
   // Sessions whose silent client must speak before it can be reset (Session::reset_client).
   std::vector<Session*> resetting;
+  // Sessions whose bytes wait until their record has left (Session::wait_for_record).
+  std::vector<Session*> awaiting;
 
   std::shared_ptr<ClientCounts> client_counts;
   // nullopt: the client has as many connections as it may.

@@ -53,6 +53,7 @@ void HttpSession::send_own_response(unsigned status, std::size_t body_bytes, Clo
   log_access(status, body_bytes, cause);
   worker_.metrics.requests[status / 100].add();
   publish();
+  wait_for_record();
   drop_upstream();
   if (write_client(worker_.head_out)) finish(cause);
 }

@@ -94,6 +94,7 @@ bool HttpSession::relay_interim(std::string_view) {
   writer_.head(record_.out_sent, worker_.head_out);
   store_response();
   publish();
+  wait_for_record();
   return write_client(worker_.head_out);
 }
 
@@ -176,6 +177,7 @@ bool HttpSession::send_response_body(std::string_view head, std::string_view dat
   if (writer_.due() || !head.empty()) {
     store_response();
     publish();
+    wait_for_record();
   }
   if (!head.empty() || !wire.empty())
     if (!(prime_bytes_ != 0 ? prime(wire, response_body_.done()) : write_client(head, wire))) return false;

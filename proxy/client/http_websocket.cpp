@@ -48,6 +48,7 @@ bool HttpSession::begin_websocket(const WebSocketTerms& terms, std::string_view 
   deadline_in(worker_.options.timeouts.tcp_idle_ms);
   head_.reset();
   publish_websocket();
+  wait_for_record();
   if (!write_client(worker_.head_out)) return false;
   if (!rest.empty() && !pass_to_client(rest)) return false;
   std::string behind;
@@ -85,7 +86,10 @@ bool HttpSession::pass_to_client(std::string_view data) {
     return false;
   }
   if (passed.broken) return websocket_broken(passed.broken, passed.bytes, websocket_->relay.release_from_client());
-  if (passed.changed) publish_websocket();
+  if (passed.changed) {
+    publish_websocket();
+    wait_for_record();
+  }
   return passed.bytes.empty() || write_client(passed.bytes);
 }
 
@@ -130,6 +134,7 @@ void HttpSession::on_sweep() {
   alive.unanswered = alive.quiet = Millis{0};
   alive.out += ping->size();
   publish_websocket();
+  wait_for_record();
   write_client(*ping);
 }
 
@@ -263,6 +268,7 @@ void HttpSession::close_websocket(const char* reason) {
   if (!frame) return reset_client(CloseCause::reset_heal);
   to_upstream_.clear();
   publish_websocket();
+  wait_for_record();
   if (frame->empty() || write_client(*frame)) finish(CloseCause::refused_heal);
 }
 

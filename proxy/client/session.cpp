@@ -92,6 +92,12 @@ bool Session::write_client(std::string_view first, std::string_view second) {
   if (due) refresh_acked();
   record_.out_sent += size;
   if (due) republish();
+  if (awaiting_) {
+    to_client_.append(first);
+    to_client_.append(second);
+    if (heal_ && !heal_open_) report_heal();
+    return true;
+  }
   const auto sent = to_client_.send(client_, first, second);
   if (sent.status == IoResult::Status::error) {
     close_now(CloseCause::client_reset);
@@ -103,7 +109,7 @@ bool Session::write_client(std::string_view first, std::string_view second) {
 }
 
 bool Session::flush_client() {
-  if (to_client_.empty()) return true;
+  if (to_client_.empty() || awaiting_) return true;
   const auto sent = to_client_.flush(client_);
   if (sent.status == IoResult::Status::error) {
     close_now(CloseCause::client_reset);
@@ -198,6 +204,34 @@ void Session::publish() {
   published_acked_ = record_.out_acked;
 }
 
+void Session::wait_for_record() {
+  if (dirty_) return;  // the queue is full: it would be a wait for others
+  const std::uint64_t record = worker_.sink.hurry();
+  if (record == 0 || worker_.sink.left(record)) return;
+  worker_.metrics.records_awaited.add();
+  if (awaiting_) {
+    awaiting_->record = record;
+    return;
+  }
+  awaiting_ = Awaiting{.record = record, .since = worker_.loop.now(), .slot = worker_.awaiting.size()};
+  worker_.awaiting.push_back(this);
+}
+
+void Session::wait_no_more() {
+  if (!awaiting_) return;
+  auto& all = worker_.awaiting;
+  all[awaiting_->slot] = all.back();
+  all[awaiting_->slot]->awaiting_->slot = awaiting_->slot;
+  all.pop_back();
+  awaiting_.reset();
+}
+
+void Session::on_record_left() {
+  if (!worker_.sink.left(awaiting_->record)) return;
+  wait_no_more();
+  on_events(0);
+}
+
 void Session::republish() {
   complete_record();
   publish();
@@ -218,6 +252,13 @@ void Session::publish_progress() {
 void Session::sweep() {
   if (frozen_since_) return;
   const TimePoint now = worker_.loop.now();
+  // Clients do not wait for a control thread that stands still.
+  if (awaiting_ && now - awaiting_->since >= worker_.options.record_patience) {
+    worker_.metrics.records_awaited_late.add();
+    wait_no_more();
+    on_events(0);
+    if (over_) return;
+  }
   const bool moved = record_.in_known != published_in_ || record_.out_sent != published_out_;
   // A session at rest gets its exact positions as soon as the client has acknowledged everything.
   if (record_.out_acked != record_.out_sent) refresh_acked();

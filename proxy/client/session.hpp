@@ -9,7 +9,8 @@
 // whose connection it is where a balancer stands in front.
 //
 // Frozen (another node may own the connection now): nothing is read, written or published, and time stands still.
-// Records go to the sink before the bytes that they describe go to the socket. A session that is over has left the
+// Records go to the sink before the bytes that they describe go to the socket, and of bytes that an heir must know
+// (wait_for_record()) they have left for the peers before. A session that is over has left the
 // worker's list and gets no more events; its memory goes at the end of the batch.
 #pragma once
 
@@ -44,6 +45,8 @@ class Session : public EventHandler, public UpstreamUser {
   void sweep();
   // Of sessions in WorkerContext::resetting: at every tick.
   void await_client_if_due();
+  // Of sessions in WorkerContext::awaiting: one's record may have left by now.
+  void on_record_left();
   void stop(StopAction action, StopPatience patience);
   void freeze();
   void thaw(std::optional<Epoch> claimed_again);
@@ -84,7 +87,7 @@ class Session : public EventHandler, public UpstreamUser {
   // --- streams -----------------------------------------------------------------------------------------------------
   // From the client, counted. Client errors end the session (the result is then `error`).
   IoResult read_client(std::span<char> buffer);
-  // Counted, behind what waits. False: the session is over.
+  // Counted, behind what waits (for the client, or for a record). False: the session is over.
   bool write_client(std::string_view first, std::string_view second = {});
   bool flush_client();
   // Opaque relay, both ways with half-close, until both ends have closed. For tcp mode and upgraded connections.
@@ -99,6 +102,9 @@ class Session : public EventHandler, public UpstreamUser {
 
   // --- record ------------------------------------------------------------------------------------------------------
   void publish();
+  // After publish(): what is written from here on waits in to_client_ until that record has left for the peers. An heir
+  // that does not know what the client has could only reset it.
+  void wait_for_record();
   void republish();  // complete_record() first
   void refresh_acked();
   // Of coarse positions; in_known alone would contradict what the protocol says of it until it has looked at the bytes:
@@ -166,6 +172,7 @@ class Session : public EventHandler, public UpstreamUser {
   void greet_upstream();
   void await_client();
   bool client_is_silent() const;
+  void wait_no_more();
   bool reset_is_let_out() const;
   void reset_now();
   void relay_moved();
@@ -193,6 +200,12 @@ class Session : public EventHandler, public UpstreamUser {
     std::size_t slot = 0;  // in WorkerContext::resetting
   };
   std::optional<Resetting> resetting_;
+  struct Awaiting {
+    std::uint64_t record = 0;  // RecordSink::left()'s
+    TimePoint since{};
+    std::size_t slot = 0;  // in WorkerContext::awaiting
+  };
+  std::optional<Awaiting> awaiting_;
   std::optional<TimePoint> frozen_since_;
   TimePoint deadline_ = TimePoint::max();
   TimePoint published_at_{};

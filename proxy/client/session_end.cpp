@@ -186,6 +186,7 @@ void Session::end() {
     all[resetting_->slot]->resetting_->slot = resetting_->slot;
     all.pop_back();
   }
+  wait_no_more();
   drop_upstream();
   if (upstream_owner() != UpstreamPool::kAnybody)
     for (const auto& pool : listener_.pools) pool->drop_owned(upstream_owner());

@@ -25,14 +25,19 @@ class Worker::Impl final : public WorkerContext {
     marks = {own_options.fin_mark, own_options.rst_mark};
     scratch.resize(limits::relay_buffer_bytes);
     loop.set_tick([this] { tick(); });
+    sink.set_on_left([this] { loop.post([this] { records_left(); }); });
   }
-  ~Impl() { refuse_adoptions(); }
+  ~Impl() {
+    sink.set_on_left({});
+    refuse_adoptions();
+  }
 
   Result<void> open();
   void run();
   void begin_stop(Millis patience);
   void stop_sessions(StopPatience patience);
   void tick();
+  void records_left();
   void accepted(Listener& listener, StreamSocket socket, const config::TcpEndpoint& client);
   ConnFacts read_facts(int fd, const Listener& listener, const config::TcpEndpoint& client);
   bool queue(Adoption adoption);
@@ -120,6 +125,12 @@ void Worker::Impl::tick() {
     if (i < sessions.size()) sessions[i].session->sweep();
   for (auto& context : contexts)
     for (auto& pool : context->pools) pool->expire(now);
+}
+
+void Worker::Impl::records_left() {
+  for (std::size_t i = awaiting.size(); i-- > 0;)
+    if (i < awaiting.size()) awaiting[i]->on_record_left();
+  if (awaiting.empty()) sink.rest();
 }
 
 std::unique_ptr<Session> Worker::Impl::make_session(ListenerContext& context, StreamSocket socket,

@@ -63,6 +63,7 @@ struct WorkerOptions {
   // thread; empty: always.
   std::function<bool()> beats;
   Millis half_closed_idle = limits::half_closed_idle;
+  Millis record_patience{100};  // how long bytes wait for their record to leave (RecordSink::hurry)
   Millis refetch_patience = limits::refetch_patience;
   unsigned index = 0;  // of this worker, 0 <= index < workers
   unsigned workers = 1;

@@ -112,6 +112,7 @@ struct StateSync {
   std::uint32_t liveness_interval_ms = 50;
   std::uint32_t liveness_multiplier = 5;
   std::uint32_t flush_interval_ms = 2;
+  bool records_first = true;
   std::uint32_t sync_wait_ms = 5000;       // at start: how long to wait for peers that do not answer before announcing
   std::uint32_t forget_after_ms = 600000;  // PROTOCOL.md, RST to an unknown flow
 };

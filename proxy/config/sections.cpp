@@ -189,6 +189,7 @@ void read_statesync(Section section, StateSync& out) {
   section.number("liveness_interval_ms", out.liveness_interval_ms, 5, 60'000, ms);
   section.number("liveness_multiplier", out.liveness_multiplier, 2, 100);
   section.number("flush_interval_ms", out.flush_interval_ms, 1, 1000, ms);
+  section.flag("records_first", out.records_first);
   section.number("sync_wait_ms", out.sync_wait_ms, 0, 600'000, ms);
   section.number("forget_after_ms", out.forget_after_ms, 1000, day_ms, ms);
   section.finish();

@@ -30,7 +30,7 @@ void close_in(const Pipe& pipe) {
 }
 
 struct MemoryInbound final : InboundStream {
-  explicit MemoryInbound(Pipe p) : pipe(std::move(p)) {}
+  MemoryInbound(Pipe p, const bool& m) : pipe(std::move(p)), mute(m) {}
   ~MemoryInbound() override {
     pipe->in.reset();
     close_out(pipe);
@@ -39,6 +39,7 @@ struct MemoryInbound final : InboundStream {
   NodeId identity() const override { return pipe->dialer; }
   std::string remote() const override { return "memory"; }
   void send(ToSender message) override {
+    if (mute) return;
     boost::asio::post(pipe->io, [p = pipe, message = std::move(message)]() mutable {
       const auto handler = p->out;
       if (handler) handler->on_message(std::move(message));
@@ -46,6 +47,7 @@ struct MemoryInbound final : InboundStream {
   }
   void refuse(Refusal reason, const std::string& text) override { send(Refused{reason, text}); }
   Pipe pipe;
+  const bool& mute;
 };
 
 struct MemoryOutbound final : OutboundStream {
@@ -85,7 +87,8 @@ class MemoryTransport final : public PeerTransport {
       network_.pipes[ends] = pipe;
       boost::asio::post(network_.io, [pipe, peer, &network = network_] {
         const auto there = network.listeners.find(peer);
-        if (there != network.listeners.end()) there->second->on_inbound(std::make_unique<MemoryInbound>(pipe));
+        if (there != network.listeners.end())
+          there->second->on_inbound(std::make_unique<MemoryInbound>(pipe, network.mute[peer]));
       });
     }
     return std::make_unique<MemoryOutbound>(pipe);

@@ -22,6 +22,8 @@ class MemoryNetwork {
   void mend(NodeId from, NodeId to) { cuts.erase({to_int(from), to_int(to)}); }
 
   boost::asio::io_context& io;
+
+  std::map<NodeId, bool> mute;                         // what such a node says on streams that others dialed is lost
   std::map<NodeId, PeerTransport::Events*> listeners;  // the last to start under an id
   std::set<std::pair<unsigned, unsigned>> cuts;
   std::map<std::pair<unsigned, unsigned>, std::weak_ptr<MemoryPipe>> pipes;

@@ -28,6 +28,47 @@ TEST(RecordQueueTest, refuses_when_full_and_wakes_once_per_drain) {
   EXPECT_EQ(wakes, 2);
 }
 
+TEST(RecordQueueTest, whoever_waits_is_told_when_what_was_drained_has_left) {
+  int hurries = 0, told = 0;
+  RecordQueue queue([] {});
+  queue.set_on_hurry([&] { ++hurries; });
+  queue.set_on_left([&] { ++told; });
+  const auto take = [](QueuedRecord&&) {};
+  ASSERT_TRUE(queue.upsert(record(1, kA)));
+  EXPECT_EQ(queue.hurry(), 0u) << "no peer listens";
+  EXPECT_EQ(hurries, 0);
+  queue.set_listened(true);
+  const auto first = queue.hurry();
+  EXPECT_EQ(hurries, 1);
+  EXPECT_FALSE(queue.left(first));
+  ASSERT_TRUE(queue.upsert(record(2, kA)));
+  const auto second = queue.hurry();
+  EXPECT_EQ(hurries, 1) << "one drain serves both";
+  queue.leave();
+  EXPECT_EQ(told, 0) << "nothing was drained";
+  EXPECT_TRUE(queue.drain(1, take));
+  queue.leave();
+  EXPECT_EQ(told, 1);
+  EXPECT_TRUE(queue.left(first));
+  EXPECT_FALSE(queue.left(second));
+  EXPECT_FALSE(queue.drain(9, take));
+  queue.leave();
+  EXPECT_EQ(told, 2);
+  EXPECT_TRUE(queue.left(second));
+  ASSERT_TRUE(queue.upsert(record(3, kA)));
+  const auto third = queue.hurry();
+  EXPECT_EQ(hurries, 2);
+  EXPECT_FALSE(queue.left(third));
+  queue.set_listened(false);
+  EXPECT_EQ(told, 3);
+  EXPECT_TRUE(queue.left(third)) << "nobody is left to be told";
+  queue.rest();
+  queue.set_listened(true);
+  EXPECT_FALSE(queue.drain(9, take));
+  queue.leave();
+  EXPECT_EQ(told, 3) << "nobody waits";
+}
+
 TEST(RecordQueueTest, nothing_is_lost_between_two_threads) {
   boost::asio::io_context io;
   constexpr std::uint64_t kRecords = 20000;

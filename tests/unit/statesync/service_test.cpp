@@ -4,6 +4,7 @@
 #include <boost/asio/ip/udp.hpp>
 #include <boost/asio/post.hpp>
 
+#include <suture/limits.hpp>
 #include <suture/sequence.hpp>
 
 #include "memory_link.hpp"
@@ -99,6 +100,47 @@ TEST_F(ServiceTest, records_spread_and_end) {
   ASSERT_TRUE(a->sync->sink(0).erase(key(5), 1));
   ASSERT_TRUE(until([&] { return !b->map.at(5) && !c->map.at(5); }));
   EXPECT_TRUE(a->sync->may_reset());
+}
+
+TEST_F(ServiceTest, what_is_hurried_leaves_at_once_and_says_so) {
+  const auto lazily = [](Options& options) { options.flush_interval = Millis{3600'000}; };
+  auto a = start(kA, 10, 0, lazily), b = start(kB, 10), c = start(kC, 10);
+  auto& sink = a->sync->sink(0);
+  EXPECT_EQ(sink.hurry(), 0U) << "no peer yet";
+  ASSERT_TRUE(all_synchronised({a.get(), b.get(), c.get()}));
+  int told = 0;
+  sink.set_on_left([&] { ++told; });
+  ASSERT_TRUE(sink.upsert(record(5, kA)));
+  const auto changes = sink.hurry();
+  ASSERT_NE(changes, 0U);
+  EXPECT_FALSE(sink.left(changes));
+  ASSERT_TRUE(until([&] { return told > 0; }));
+  EXPECT_TRUE(sink.left(changes));
+  ASSERT_TRUE(until([&] { return b->map.at(5) && c->map.at(5); }));
+}
+
+// Its window is full of what it does not acknowledge.
+TEST_F(ServiceTest, a_peer_that_is_behind_is_not_waited_for_for_long) {
+  auto a = start(kA, 10), b = start(kB, 10), c = start(kC, 10);
+  ASSERT_TRUE(all_synchronised({a.get(), b.get(), c.get()}));
+  auto& sink = a->sync->sink(0);
+  int told = 0;
+  sink.set_on_left([&] { ++told; });
+  network.mute[kB] = true;
+  for (unsigned i = 0; i <= suture::limits::batches_in_flight_max; ++i) {
+    told = 0;
+    ASSERT_TRUE(sink.upsert(record(static_cast<std::uint16_t>(100 + i), kA)));
+    const auto changes = sink.hurry();
+    ASSERT_TRUE(until([&] { return told > 0; })) << i;
+    EXPECT_TRUE(sink.left(changes)) << i;
+  }
+  MetricsRegistry registry;
+  a->sync->register_metrics(registry);
+  const auto families = registry.collect();
+  const auto late = std::find_if(families.begin(), families.end(),
+                                 [](const auto& family) { return family.name == "suture_records_left_late_total"; });
+  ASSERT_NE(late, families.end());
+  EXPECT_GE(late->samples.front().value, 1) << "the last of them found no room";
 }
 
 // A client's port again, at another worker whose queue is drained first.
