@@ -27,7 +27,7 @@ class OutboundStream {
   struct Handler {
     std::function<void(ToSender&&)> on_message;
     std::function<void(const LinkError&)> on_closed;  // at most once, last
-    std::function<void()> on_written;                 // all_written() became true; perhaps it is false again
+    std::function<void()> on_written = [] {};         // all_written() became true; perhaps it is false again
   };
   virtual ~OutboundStream() = default;
   // Queued by the link. Bounded by the caller: the replicator's window, and heartbeats only while nothing else waits.

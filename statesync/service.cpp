@@ -12,6 +12,9 @@ constexpr std::size_t kDrainRecordsMax = 4096;  // per worker and turn of the co
 // goes within one flush is never sent.
 constexpr std::uint64_t kEndedSession = 0xffffULL << 48;
 constexpr auto kEndedAfter = std::chrono::seconds(1);
+// A busy node gathers even what is waited for, since each flush costs a write to each peer: so many times as long as
+// the last one took, from one to the next.
+constexpr int kFlushPause = 6;
 // What waits for its record does not wait longer for a peer that is behind.
 constexpr Millis kHeldBackMax{20};
 
@@ -123,7 +126,7 @@ void StateSync::Impl::stop() {
   socket_.close();
 }
 
-void StateSync::Impl::arm(boost::asio::steady_timer& timer, Millis after, void (Impl::*handler)()) {
+void StateSync::Impl::arm(boost::asio::steady_timer& timer, Clock::duration after, void (Impl::*handler)()) {
   timer.expires_after(after);
   timer.async_wait([this, weak = std::weak_ptr<bool>(running_), handler](const boost::system::error_code& cancelled) {
     if (!cancelled && weak.lock()) (this->*handler)();
@@ -133,24 +136,32 @@ void StateSync::Impl::arm(boost::asio::steady_timer& timer, Millis after, void (
 // Records of the workers
 
 void StateSync::Impl::on_wake() {
-  if (flushing_) return;
-  flushing_ = true;
-  arm(flush_timer_, core_.options.flush_interval, &Impl::flush);
+  if (!flush_at_) flush_at(Clock::now() + core_.options.flush_interval);
 }
 
 // A worker holds bytes back until their record has left.
 void StateSync::Impl::on_hurry() {
-  if (flushing_) flush_timer_.cancel();
-  flush();
+  const auto at = flushed_at_ + std::min<Clock::duration>(kFlushPause * flush_took_, core_.options.flush_interval);
+  if (Clock::now() >= at) return flush();
+  if (!flush_at_ || *flush_at_ > at) flush_at(at);
+}
+
+void StateSync::Impl::flush_at(TimePoint at) {
+  flush_at_ = at;
+  arm(flush_timer_, at - Clock::now(), &Impl::flush);
 }
 
 void StateSync::Impl::flush() {
   bool more = false;
+  if (flush_at_) flush_timer_.cancel();
+  flushed_at_ = Clock::now();
   const auto take = [this](QueuedRecord&& change) { apply(std::move(change)); };
   for (auto& queue : queues_) more = queue->drain(kDrainRecordsMax, take) || more;
-  flushing_ = more;
+  flush_at_.reset();
+  if (more) flush_at_ = flushed_at_;
   if (more) boost::asio::post(io_, guarded([this] { flush(); }));
   for (auto& [id, peer] : peers_) peer.sender.pump();
+  flush_took_ = Clock::now() - flushed_at_;
 }
 
 void StateSync::Impl::listen() {

@@ -69,9 +69,10 @@ class StateSync::Impl {
       if (weak.lock()) f();
     };
   }
-  void arm(boost::asio::steady_timer& timer, Millis after, void (Impl::*handler)());
+  void arm(boost::asio::steady_timer& timer, Clock::duration after, void (Impl::*handler)());
   void on_wake();
   void on_hurry();
+  void flush_at(TimePoint at);
   void flush();
   void listen();
   void let_leave();
@@ -100,7 +101,10 @@ class StateSync::Impl {
   std::uint64_t ended_sessions_ = 0;
   boost::asio::steady_timer flush_timer_, beat_timer_, tick_timer_;
   std::optional<TimePoint> held_back_since_;  // by a peer's window or link
-  bool started_ = false, flushing_ = false, reporting_ = false, draining_ = false;
+  std::optional<TimePoint> flush_at_;
+  TimePoint flushed_at_{};
+  Clock::duration flush_took_{};
+  bool started_ = false, reporting_ = false, draining_ = false;
   TimePoint started_at_{}, forgot_at_{};
   LogLimiter datagram_log_, full_log_;
   Counter stalls_, own_full_, answers_sent_, left_late_;

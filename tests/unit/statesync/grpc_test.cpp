@@ -80,11 +80,13 @@ class GrpcLink : public ::testing::Test {
       if (transport) transport->stop();
     }
   };
-  void dial(Client& client, const GrpcOptions& opts, NodeId peer = kA) {
+  void dial(
+      Client& client, const GrpcOptions& opts, NodeId peer = kA, std::function<void()> on_written = [] {}) {
     client.transport = make_grpc_transport(opts, io);
-    client.stream = client.transport->dial(peer, server_address,
-                                           {[&client](ToSender&& m) { client.received.push_back(std::move(m)); },
-                                            [&client](const LinkError& e) { client.closed.push_back(e); }});
+    client.stream =
+        client.transport->dial(peer, server_address,
+                               {[&client](ToSender&& m) { client.received.push_back(std::move(m)); },
+                                [&client](const LinkError& e) { client.closed.push_back(e); }, std::move(on_written)});
     client.stream->send(
         Hello{.node = kB, .name = "b", .incarnation = 7, .liveness_key = {1}, .liveness_endpoint = "x"});
   }
@@ -106,6 +108,27 @@ TEST_F(GrpcLink, carries_messages_both_ways_with_the_proven_identity) {
   EXPECT_EQ(std::get<HelloAck>(client.received[0]).resume_from, 5u);
   EXPECT_EQ(std::get<Batch>(server.received[1]).changes.size(), 200u);
   EXPECT_TRUE(client.closed.empty());
+}
+
+TEST_F(GrpcLink, tells_when_nothing_waits_to_be_written) {
+  Server server;
+  ASSERT_TRUE(serve(server, options(1, certificate(1), ca_file)));
+  int written = 0;
+  Client client;
+  dial(client, options(2, certificate(2), ca_file), kA, [&written] { ++written; });
+  ASSERT_TRUE(run_until(io, [&] { return server.received.size() == 1; }));
+  constexpr std::size_t kBatches = 50;
+  Batch batch{0, {}};
+  for (std::uint16_t port = 1; port <= 200; ++port) batch.changes.emplace_back(record(port, kB));
+  bool waited = false;
+  for (batch.seq = 1; batch.seq <= kBatches; ++batch.seq) {
+    client.stream->send(batch);
+    waited = waited || !client.stream->all_written();
+  }
+  EXPECT_TRUE(waited) << "the second at the latest waits for the first";
+  ASSERT_TRUE(run_until(io, [&] { return client.stream->all_written(); }));
+  ASSERT_TRUE(run_until(io, [&] { return server.received.size() == 1 + kBatches; }));
+  EXPECT_GE(written, 1);
 }
 
 TEST_F(GrpcLink, refusal_reaches_the_dialer_before_the_stream_closes) {
