@@ -38,7 +38,10 @@ void encode_exchange(const Exchange& exchange, ContentBudget& budget, Message& o
   out.set_response_length(exchange.response_length);
   out.set_range_start(exchange.range_start);
   out.set_range_total(exchange.range_total);
-  if (exchange.etag.size() <= kEtagBytesMax) out.set_etag(exchange.etag);
+  if (exchange.etag.size() <= kEtagBytesMax && exchange.content_coding.size() <= kEtagBytesMax) {
+    out.set_etag(exchange.etag);
+    out.set_content_coding(exchange.content_coding);
+  }
   out.set_keep_alive(exchange.keep_alive);
   if (exchange.journal && budget.take(exchange.journal->size())) {
     out.set_journal_start(exchange.journal_start);
@@ -57,6 +60,7 @@ Result<void> decode_exchange(const Message& in, ContentBudget& budget, Exchange&
   if (in.request_head().size() > kHeadBytesMax) return bad("a request head that is too long");
   if (in.method().size() > kNameBytesMax) return bad("a method that is too long");
   if (in.etag().size() > kEtagBytesMax) return bad("an entity tag that is too long");
+  if (in.content_coding().size() > kEtagBytesMax) return bad("a content coding that is too long");
   if (in.status() > kStatusMax) return bad("a status above 999");
   if (in.request_head_end() != 0 && in.request_head_end() < in.request_start()) return bad("a request that ends first");
   if (in.response_head_end() != 0 && in.response_head_end() < in.response_start()) {
@@ -89,6 +93,7 @@ Result<void> decode_exchange(const Message& in, ContentBudget& budget, Exchange&
   out.range_start = in.range_start();
   out.range_total = in.range_total();
   out.etag = in.etag();
+  out.content_coding = in.content_coding();
   out.keep_alive = in.keep_alive();
   if (in.has_journal()) {
     out.journal_start = in.journal_start();
@@ -138,7 +143,6 @@ void encode_http(const HttpState& http, v1::Http& out) {
 
 Result<HttpState> decode_http(const v1::Http& in) {
   if (in.phase() > static_cast<std::uint32_t>(HttpPhase::upgraded)) return bad("an unknown HTTP phase");
-  if (in.answered_size() > static_cast<int>(HttpState::kAnsweredMax)) return bad("too many answered exchanges");
   HttpState http;
   http.phase = static_cast<HttpPhase>(in.phase());
   http.exchanges = in.exchanges();
@@ -160,6 +164,10 @@ Result<HttpState> decode_http(const v1::Http& in) {
     auto decoded = decode_exchange(answered, budget, http.answered.emplace_back());
     if (!decoded) return decoded.error();
   }
+  // Another build's limit may be another one.
+  if (http.answered.size() > HttpState::kAnsweredMax)
+    http.answered.erase(http.answered.begin(),
+                        http.answered.end() - static_cast<std::ptrdiff_t>(HttpState::kAnsweredMax));
   return http;
 }
 

@@ -18,6 +18,8 @@ class GrpcOutbound final : public OutboundStream {
 
 // gRPC's messages quote their whole history.
 constexpr std::size_t kDetailBytesMax = 400;
+// Of one message: half of HTTP/2's initial window (RFC 9113 section 6.9.2).
+constexpr std::size_t kLargeBytes = 32 * 1024;
 
 }  // namespace
 
@@ -71,13 +73,18 @@ void OutboundReactor::send(const ToReceiver& message) {
 // gRPC writes in StartWrite: what is under way has been given to the kernel, or is about to be.
 bool OutboundReactor::all_written() {
   const std::lock_guard lock(mutex_);
-  asked_ = outgoing_.size() > 1;
+  asked_ = !all_given();
   return !asked_;
+}
+
+bool OutboundReactor::all_given() const {
+  return outgoing_.size() <= (large_ ? 0 : 1);
 }
 
 void OutboundReactor::proceed() {
   if (writing_ || released_ || outgoing_.empty()) return;
   writing_ = true;
+  large_ = outgoing_.front().ByteSizeLong() > kLargeBytes;
   StartWrite(&outgoing_.front());
 }
 
@@ -102,7 +109,7 @@ void OutboundReactor::OnWriteDone(bool ok) {
   outgoing_.pop_front();
   // After a failed write the status comes by the read, which may still bring the peer's reason before.
   if (ok) proceed();
-  if (!asked_ || outgoing_.size() > 1) return;
+  if (!asked_ || !all_given()) return;
   asked_ = false;
   gate_->post([self = keep] {
     if (const auto handler = self->handler_) handler->on_written();

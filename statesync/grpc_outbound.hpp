@@ -55,7 +55,9 @@ class OutboundReactor final : public grpc::ClientBidiReactor<v1::ToReceiver, v1:
   std::shared_ptr<OutboundReactor> self_;
   v1::ToSender incoming_;
   std::deque<v1::ToReceiver> outgoing_;
+  bool all_given() const;
   bool writing_ = false, released_ = false;
+  bool large_ = false;              // what is under way may wait for the peer's window
   bool asked_ = false;              // whoever saw that messages wait is told when none does
   std::optional<LinkError> error_;  // found by us, before gRPC's status
 

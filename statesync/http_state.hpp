@@ -48,6 +48,9 @@ struct Exchange {
   // that has. Total 0: another status, several ranges, or a length that nobody knows.
   std::uint64_t range_start = 0, range_total = 0;
   std::string etag;  // only a strong one (RFC 9110 section 8.8.3), with its quotes
+  // Of the representation that it names: Content-Encoding as it came; some applications forget that a coding changes
+  // it.
+  std::string content_coding;
   // What was sent or is about to be, byte for byte: [journal_start, journal_start + size) of `out`. Holds the head (and
   // interim responses) until the client has it, all of a small response, the unacknowledged end of an event stream.
   std::uint64_t journal_start = 0;
@@ -68,7 +71,7 @@ struct HttpState : Exchange {
   // more than the limit.
   std::shared_ptr<const std::string> pending;
   std::shared_ptr<const WebSocketState> websocket;  // phase upgraded, if to that protocol
-  static constexpr std::size_t kAnsweredMax = 8;
+  static constexpr std::size_t kAnsweredMax = 32;
 };
 
 // Heads, bodies, journals and messages: what makes a record large.

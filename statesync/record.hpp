@@ -5,7 +5,8 @@
 //               | possibly in flight  |
 //
 // Offsets count bytes from the initial sequence numbers (suture/sequence.hpp). A record may lag by a flush interval
-// plus the path; a lagging record may cost a clean end, never a wrong byte (PROTOCOL.md).
+// plus the path, or by the path alone (RecordSink::hurry()); a lagging record may cost a clean end, never a wrong byte
+// (PROTOCOL.md).
 #pragma once
 
 #include <cstdint>

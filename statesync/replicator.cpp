@@ -9,7 +9,7 @@ namespace {
 std::size_t estimated_bytes(const SessionRecord& record) {
   const auto exchange = [](const Exchange& e) {
     const std::size_t track = e.body ? 32 + 3 * e.body->chunks.size() + 34 * e.body->marks.size() : 0;
-    return 60 + e.method.size() + e.etag.size() + track;
+    return 60 + e.method.size() + e.etag.size() + e.content_coding.size() + track;
   };
   std::size_t bytes = 110;
   if (!record.http) return bytes;

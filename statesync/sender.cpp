@@ -154,9 +154,16 @@ void Sender::tick(TimePoint now) {
   pump();
 }
 
-bool Sender::holds_back() const {
-  if (state_ != State::streaming || replicator_.takes_snapshot()) return false;
-  return replicator_.queue() != 0 || !stream_->all_written();
+bool Sender::holds_back(TimePoint now, Millis patience, Counter& late) {
+  if (state_ != State::streaming || (replicator_.queue() == 0 && stream_->all_written())) {
+    behind_since_.reset();
+    return false;
+  }
+  if (replicator_.takes_snapshot()) return false;
+  if (!behind_since_) behind_since_ = now;
+  if (now - *behind_since_ < patience) return true;
+  late.add();
+  return false;
 }
 
 void Sender::pump() {

@@ -25,8 +25,9 @@ class Sender {
   Replicator& replicator() { return replicator_; }
   const Replicator& replicator() const { return replicator_; }
   bool streaming() const { return state_ == State::streaming; }
-  // It keeps up, and of what is due something has not been written yet. (One that takes a snapshot does not keep up.)
-  bool holds_back() const;
+  // It keeps up, and of what is due something has not been written yet. One that takes a snapshot does not keep up, nor
+  // one of which this was so for `patience`; `late` counts these.
+  bool holds_back(TimePoint now, Millis patience, Counter& late);
   const Counter& unreachable() const { return unreachable_; }
 
  private:
@@ -49,6 +50,7 @@ class Sender {
   Millis backoff_{0};
   std::optional<TimePoint> id_refused_since_;
   bool id_refused_told_ = false;
+  std::optional<TimePoint> behind_since_;
   std::optional<TimePoint> unreachable_told_;  // since the last stream; then once a minute
   Counter unreachable_;
   std::minstd_rand jitter_{std::random_device{}()};

@@ -34,6 +34,7 @@ StateSync::Impl::Impl(Options options, std::unique_ptr<PeerTransport> transport,
   core_.pumped = [this] { let_leave(); };
   core_.changed = [this](NodeId id) {
     listen();
+    let_leave();
     if (const auto it = peers_.find(id); it != peers_.end()) refresh(it->second);
   };
   core_.heard_of = [this](NodeId id) {
@@ -154,14 +155,18 @@ void StateSync::Impl::flush_at(TimePoint at) {
 void StateSync::Impl::flush() {
   bool more = false;
   if (flush_at_) flush_timer_.cancel();
-  flushed_at_ = Clock::now();
+  const auto began = Clock::now();
   const auto take = [this](QueuedRecord&& change) { apply(std::move(change)); };
   for (auto& queue : queues_) more = queue->drain(kDrainRecordsMax, take) || more;
   flush_at_.reset();
-  if (more) flush_at_ = flushed_at_;
+  if (more) flush_at_ = began;
   if (more) boost::asio::post(io_, guarded([this] { flush(); }));
+  pumping_ = true;
   for (auto& [id, peer] : peers_) peer.sender.pump();
-  flush_took_ = Clock::now() - flushed_at_;
+  pumping_ = false;
+  let_leave();
+  flushed_at_ = Clock::now();
+  flush_took_ = flushed_at_ - began;
 }
 
 void StateSync::Impl::listen() {
@@ -171,20 +176,18 @@ void StateSync::Impl::listen() {
   for (auto& queue : queues_) queue->set_listened(any);
 }
 
-// The records that were drained, once no peer holds them back; where one does for long, it is not waited for.
+// The records that were drained, once no peer holds them back.
 void StateSync::Impl::let_leave() {
-  const bool held_back = std::any_of(peers_.begin(), peers_.end(), [this](const auto& entry) {
-    return core_.liveness.alive(entry.first) && entry.second.sender.holds_back();
-  });
+  if (pumping_) return;
+  const auto now = Clock::now();
+  bool held_back = false;
+  for (auto& [id, peer] : peers_)
+    held_back = (core_.liveness.alive(id) && peer.sender.holds_back(now, kHeldBackMax, left_late_)) || held_back;
   if (!held_back) {
-    held_back_since_.reset();
-  } else {
-    const auto now = Clock::now();
-    if (!held_back_since_) held_back_since_ = now;
-    if (now - *held_back_since_ < kHeldBackMax) return;
-    left_late_.add();
+    for (auto& queue : queues_) queue->leave();
+  } else if (!flush_at_) {
+    flush_at(now + kHeldBackMax);  // to look again
   }
-  for (auto& queue : queues_) queue->leave();
 }
 
 bool StateSync::Impl::flushed() const {

@@ -100,11 +100,10 @@ class StateSync::Impl {
   std::deque<std::pair<SessionRecord, TimePoint>> ended_;
   std::uint64_t ended_sessions_ = 0;
   boost::asio::steady_timer flush_timer_, beat_timer_, tick_timer_;
-  std::optional<TimePoint> held_back_since_;  // by a peer's window or link
   std::optional<TimePoint> flush_at_;
   TimePoint flushed_at_{};
   Clock::duration flush_took_{};
-  bool started_ = false, reporting_ = false, draining_ = false;
+  bool pumping_ = false, started_ = false, reporting_ = false, draining_ = false;
   TimePoint started_at_{}, forgot_at_{};
   LogLimiter datagram_log_, full_log_;
   Counter stalls_, own_full_, answers_sent_, left_late_;

@@ -57,6 +57,7 @@ void StateSync::Impl::on_alive(NodeId id, Incarnation incarnation, bool alive) {
     core_.membership.on_down(id, core_.liveness.sent_seq(id));
     core_.directory.node_not_living(id, now);
     core_.clock.on_peer_lost(id);
+    let_leave();
   }
   refresh(peer);
 }

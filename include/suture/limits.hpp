@@ -41,7 +41,8 @@ inline constexpr std::uint64_t record_step_bytes = 1 << 20;
 // Records in one batch message: about 64 kB, well below gRPC's 4 MB, small enough to interleave with acks.
 inline constexpr std::size_t batch_records_max = 256;
 // Batches sent and not yet acknowledged, per peer. Beyond it the peer's dirty set waits (it coalesces by session).
-inline constexpr std::size_t batches_in_flight_max = 64;
+// Enough for a path of 300 ms and the 3000 flushes a second of a busy node; what bounds memory is their bytes.
+inline constexpr std::size_t batches_in_flight_max = 1024;
 
 // Deletions remembered for a peer that does not take them; beyond it the peer gets a snapshot.
 inline constexpr std::size_t tombstones_max = 256 * 1024;

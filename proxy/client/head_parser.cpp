@@ -382,10 +382,16 @@ std::optional<HeadError> parse_response_head(std::string_view head, std::string_
   out.upgrade = options.upgrade && has_field(out.fields, FieldKind::upgrade);
 
   out.content_range = read_content_range(out);
-  out.strong_etag = {};
-  for (const Field& field : out.fields)
+  out.strong_etag = out.content_coding = {};
+  unsigned codings = 0;
+  for (const Field& field : out.fields) {
     if (equals_nocase(field.name, "etag") && field.value.size() >= 2 && field.value.front() == '"')
       out.strong_etag = field.value;
+    if (!equals_nocase(field.name, "content-encoding")) continue;
+    ++codings;
+    out.content_coding = field.value;
+  }
+  if (codings > 1) out.strong_etag = {};  // legal, and nothing that could be compared
   return std::nullopt;
 }
 

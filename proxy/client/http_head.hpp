@@ -82,6 +82,7 @@ struct ResponseHead {
   bool keep_alive = true;  // the upstream connection stays usable after this message
   bool upgrade = false;
   std::string_view strong_etag;
+  std::string_view content_coding;
   std::optional<ContentRange> content_range;  // and the framing's length agrees with it
 };
 

@@ -54,7 +54,12 @@ void HttpPosition::response_head(std::uint64_t out, std::uint64_t head_bytes, un
     state_.response_end = state_.response_head_end + state_.response_length;
   state_.range_start = state_.range_total = 0;
   state_.etag.assign(strong_etag);
+  state_.content_coding.clear();
   state_.keep_alive = keep_alive;
+}
+
+void HttpPosition::response_coding(std::string_view content_coding) {
+  state_.content_coding.assign(content_coding);
 }
 
 void HttpPosition::response_range(const ContentRange& range) {

@@ -36,6 +36,7 @@ class HttpPosition {
   void response_head(std::uint64_t out, std::uint64_t head_bytes, unsigned status, BodyFraming framing,
                      std::uint64_t length, std::string_view strong_etag, bool keep_alive);
   // Of the response whose head was just told.
+  void response_coding(std::string_view content_coding);
   void response_range(const ContentRange& range);
   void response_ends(std::uint64_t out) { state_.response_end = out; }
   // `out_acked`: as far as the client has acknowledged. A response that it does not have completely is kept.

@@ -15,7 +15,7 @@ bool HttpSession::pump_response() {
     if (!flush_client()) return false;
     if (!to_client_.empty()) {
       // It is the client that makes us wait: it may be as slow as an idle one.
-      deadline_in(std::max(timeouts.keep_alive_ms, response_ms()));
+      if (!waits_for_record()) deadline_in(std::max(timeouts.keep_alive_ms, response_ms()));
       return true;
     }
     if (response_begun_ && response_body_.done()) return end_exchange();
@@ -123,6 +123,7 @@ bool HttpSession::send_response_head(std::string_view rest) {
 
   position().response_head(record_.out_sent, worker_.head_out.size(), response.status, framing, response.length,
                            response.strong_etag, !close_after_);
+  position().response_coding(response.content_coding);
   if (response.content_range) position().response_range(*response.content_range);
   worker_.metrics.requests[std::min<std::size_t>(response.status / 100, 5)].add();
   writer_.head(record_.out_sent, worker_.head_out);
@@ -174,7 +175,8 @@ bool HttpSession::send_response_body(std::string_view head, std::string_view dat
     }
   }
   if (used < data.size()) upstream_reusable_ = false;
-  if (writer_.due() || !head.empty()) {
+  // Where nothing else tells the end of a response, the record does.
+  if (writer_.due() || !head.empty() || (to_chunks && response_body_.done())) {
     store_response();
     publish();
     wait_for_record();
@@ -246,6 +248,8 @@ bool HttpSession::end_exchange() {
   }
   to_upstream_.clear();
   publish();
+  // Our FIN is the end of such a body.
+  if (record_.http->response_framing == BodyFraming::until_close) wait_for_record();
   if (!request_complete) {
     finish(CloseCause::early_response);
     return false;

@@ -305,7 +305,9 @@ bool HttpSession::take_range(std::string_view rest) {
     ++ranges;
     if (equals_nocase(field.value, wanted)) ++matching;
   }
-  const bool same = etags == 1 && response.strong_etag == http.etag;
+  // A 206 need not say it again (RFC 9110 section 15.3.7).
+  const bool coded = response.content_coding.empty() || equals_nocase(response.content_coding, http.content_coding);
+  const bool same = etags == 1 && response.strong_etag == http.etag && coded;
   const bool exact =
       ranges == 1 && matching == 1 && response.framing == BodyFraming::length && response.length == missing;
   if (!same || !exact) return resume_fails(heal_reason::range_mismatch), false;

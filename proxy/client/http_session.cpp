@@ -63,10 +63,10 @@ void HttpSession::on_ready() {
   in_step_ = true;
   for (;;) {
     const std::uint64_t exchanges = record_.http->exchanges;
-    const bool client_pauses = resumed_ && !to_client_.empty();
-    if (client_pauses) patience_begins();
+    const bool client_pauses = !to_client_.empty();
+    if (client_pauses && resumed_) patience_begins();
     if (!flush_client()) break;
-    if (client_pauses && to_client_.empty() && upstream_ && upstream_->connected()) wait_for_response();
+    if (client_pauses && to_client_.empty() && exchange_ && upstream_ && upstream_->connected()) wait_for_upstream();
     if (!pump_request() || ended()) break;
     note_waiting();
     if (!pump_response() || ended()) break;

@@ -82,6 +82,7 @@ bool HttpSession::pass_to_client(std::string_view data) {
   auto passed = websocket_->relay.from_application(data);
   if (passed.contradiction) {
     publish_websocket();
+    wait_for_record();
     if (passed.bytes.empty() || write_client(passed.bytes)) close_websocket(heal_reason::resume_mismatch);
     return false;
   }

@@ -227,7 +227,10 @@ void Session::wait_no_more() {
 }
 
 void Session::on_record_left() {
-  if (!worker_.sink.left(awaiting_->record)) return;
+  if (worker_.sink.left(awaiting_->record)) await_no_longer();
+}
+
+void Session::await_no_longer() {
   wait_no_more();
   on_events(0);
 }
@@ -255,8 +258,7 @@ void Session::sweep() {
   // Clients do not wait for a control thread that stands still.
   if (awaiting_ && now - awaiting_->since >= worker_.options.record_patience) {
     worker_.metrics.records_awaited_late.add();
-    wait_no_more();
-    on_events(0);
+    await_no_longer();
     if (over_) return;
   }
   const bool moved = record_.in_known != published_in_ || record_.out_sent != published_out_;
@@ -267,7 +269,7 @@ void Session::sweep() {
     republish();
   if (resetting_) return;
   if (lingering_) return linger();
-  if (now >= deadline_) {
+  if (now >= deadline_ && !awaiting_) {
     deadline_ = TimePoint::max();
     if (awaits_proxy_header_)
       return proxy_header_fails("timeout", worker_.metrics.rejected_proxy_header_timeout, CloseCause::request_timeout);

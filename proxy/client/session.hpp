@@ -47,6 +47,7 @@ class Session : public EventHandler, public UpstreamUser {
   void await_client_if_due();
   // Of sessions in WorkerContext::awaiting: one's record may have left by now.
   void on_record_left();
+  void await_no_longer();
   void stop(StopAction action, StopPatience patience);
   void freeze();
   void thaw(std::optional<Epoch> claimed_again);
@@ -105,6 +106,7 @@ class Session : public EventHandler, public UpstreamUser {
   // After publish(): what is written from here on waits in to_client_ until that record has left for the peers. An heir
   // that does not know what the client has could only reset it.
   void wait_for_record();
+  bool waits_for_record() const { return awaiting_.has_value(); }
   void republish();  // complete_record() first
   void refresh_acked();
   // Of coarse positions; in_known alone would contradict what the protocol says of it until it has looked at the bytes:

@@ -43,12 +43,12 @@ void Session::finish(CloseCause cause) {
 void Session::linger() {
   if (!flush_client()) return;
   const TimePoint now = worker_.loop.now();
-  if (to_client_.empty() && !record_.out_closed) {
+  if (to_client_.empty() && !record_.out_closed && !awaiting_) {
     send_fin();
     linger_until_ = now + kLingerShort;
   }
   if (!discard_input()) return;
-  if (lingered_bytes_ > kLingerBytesMax) return close_now(cause_);
+  if (lingered_bytes_ > kLingerBytesMax && !awaiting_) return close_now(cause_);
   if (!record_.out_closed) {
     // The client does not take the rest of its response.
     if (now >= linger_until_) reset_client(cause_);

@@ -288,6 +288,9 @@ void Worker::Impl::begin_stop(Millis patience) {
 
 void Worker::Impl::stop_sessions(StopPatience patience) {
   refuse_adoptions();
+  // An answer that is there goes out before it is asked how its session ends.
+  for (std::size_t i = awaiting.size(); i-- > 0;)
+    if (i < awaiting.size()) awaiting[i]->await_no_longer();
   for (std::size_t i = sessions.size(); i-- > 0;) {
     Session& session = *sessions[i].session;
     session.stop(own_options.at_stop ? own_options.at_stop(session.record()) : StopAction::silent, patience);

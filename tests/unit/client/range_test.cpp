@@ -67,6 +67,23 @@ TEST_F(AdoptionTest, RangeEndsWithARecordedConnectionClose) {
   EXPECT_EQ(f.client.last_errno(), 0);
 }
 
+// A 206 says it, or not (RFC 9110 section 15.3.7).
+class RangeCodingTest : public AdoptionTest, public ::testing::WithParamInterface<const char*> {};
+TEST_P(RangeCodingTest, RangeGoesOnInTheCodingThatTheClientHas) {
+  start();
+  Flow f = flow();
+  Adoption a = response_at(f, kGet);
+  a.record.http->content_coding = "gzip";
+  adopt(a);
+  Peer app = application.accept();
+  app.read_head();
+  app.send(std::string("HTTP/1.1 206 Partial Content\r\nETag: \"e\"\r\n") + GetParam() +
+           "Content-Range: bytes 4-9/10\r\nContent-Length: 6\r\n\r\n456789");
+  EXPECT_EQ(f.client.read_bytes(6), "456789");
+  expect_outcome(ResumeRung::range);
+}
+INSTANTIATE_TEST_SUITE_P(Adoption, RangeCodingTest, ::testing::Values("", "Content-Encoding: GZIP\r\n"));
+
 struct Mismatch {
   const char* what;
   std::string answer;
@@ -105,6 +122,9 @@ INSTANTIATE_TEST_SUITE_P(
         Mismatch{"another tag", partial("ETag: \"f\"\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6"),
                  heal_reason::range_mismatch},
         Mismatch{"a weak tag", partial("ETag: W/\"e\"\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6"),
+                 heal_reason::range_mismatch},
+        Mismatch{"another coding",
+                 partial("ETag: \"e\"\r\nContent-Encoding: gzip\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6"),
                  heal_reason::range_mismatch},
         Mismatch{"no tag", partial("Content-Range: bytes 4-9/10\r\nContent-Length: 6"), heal_reason::range_mismatch},
         Mismatch{"two tags", partial("ETag: \"f\"\r\nETag: \"e\"\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6"),

@@ -172,25 +172,45 @@ TEST_F(RecordTest, AnswersStayInOrderAndAreBounded) {
   start();
   Peer client = connect(4096);
   std::string requests;
-  for (int i = 0; i < 10; ++i) requests += "GET /" + std::to_string(i) + " HTTP/1.1\r\nHost: h\r\n\r\n";
+  constexpr std::size_t kRequests = HttpState::kAnsweredMax + 2;
+  for (std::size_t i = 0; i < kRequests; ++i) requests += "GET /" + std::to_string(i) + " HTTP/1.1\r\nHost: h\r\n\r\n";
   client.send(requests);
   Peer app = application.accept();
-  const std::string body(20000, 'x');
-  for (int i = 0; i < 10; ++i) {
+  const std::string body(5000, 'x');
+  for (std::size_t i = 0; i < kRequests; ++i) {
     app.read_head();
     app.send("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
   }
-  ASSERT_TRUE(eventually([&] { return sink.last().http->exchanges == 10; }));
+  ASSERT_TRUE(eventually([&] { return sink.last().http->exchanges == kRequests; }));
   const SessionRecord record = sink.last();
   const auto& answered = record.http->answered;
   ASSERT_EQ(answered.size(), HttpState::kAnsweredMax);
   for (std::size_t i = 0; i < answered.size(); ++i) {
-    EXPECT_EQ(answered[i].request_head->substr(0, 6), "GET /" + std::to_string(i + 2));
+    EXPECT_TRUE(answered[i].request_head->starts_with("GET /" + std::to_string(i + 2) + ' '));
     EXPECT_EQ(answered[i].response_end, i + 1 < answered.size() ? answered[i + 1].response_start : record.out_sent);
     if (i > 0) {
       EXPECT_EQ(answered[i].request_start, answered[i - 1].request_head_end);
     }
   }
+}
+
+TEST_F(RecordTest, ATagIsRecordedWithTheCodingOfWhatItNames) {
+  start();
+  Peer client = connect_and_send("GET /1 HTTP/1.1\r\nHost: h\r\n\r\n");
+  Peer app = application.accept();
+  app.read_head();
+  app.send("HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Encoding: br\r\nContent-Length: 100\r\n\r\n");
+  client.read_head();
+  EXPECT_EQ(sink.last().http->etag, "\"e\"");
+  EXPECT_EQ(sink.last().http->content_coding, "br");
+  client = connect_and_send("GET /2 HTTP/1.1\r\nHost: h\r\n\r\n");
+  app = application.accept();
+  app.read_head();
+  app.send(
+      "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Encoding: br\r\nContent-Encoding: gzip\r\nContent-Length: "
+      "100\r\n\r\n");
+  client.read_head();
+  EXPECT_EQ(sink.last().http->etag, "") << "two lines: nothing to compare";
 }
 
 // What waits behind an answered request has been swallowed: phase idle means that in_known is a boundary.

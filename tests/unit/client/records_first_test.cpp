@@ -168,27 +168,63 @@ TEST_F(RecordsFirstTest, ABodyThatRangeContinuesWaitsForItsHeadAlone) {
   EXPECT_EQ(metric("suture_records_awaited_total"), 1);
 }
 
+// Of a body that ends with the connection, the FIN is the end: an heir must know that nothing follows.
 TEST_F(RecordsFirstTest, TheEndOfTheConnectionWaitsToo) {
   start();
-  Peer client = connect_and_send("GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+  Peer client = connect_and_send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n");
   Peer app = application.accept();
   app.read_head();
   app.send("HTTP/1.1 200 OK\r\n\r\nall of it");
   app.close();
   ASSERT_TRUE(held(client, 0));
-  // One record after the other from here on.
   std::atomic<bool> done{false};
   std::thread leaves([&] {
     while (!done) {
-      slow.leave();
+      if (slow.last().http->phase == HttpPhase::response) slow.leave();
       ::usleep(1000);
     }
   });
   client.read_head();
-  EXPECT_EQ(client.read_all(), "all of it");
-  EXPECT_EQ(client.last_errno(), 0);
+  EXPECT_EQ(client.read_bytes(9), "all of it");
+  EXPECT_TRUE(eventually([&] { return slow.last().http->phase != HttpPhase::response; }));
   done = true;
   leaves.join();
+  EXPECT_TRUE(nothing_for(client)) << "no FIN yet";
+  slow.leave();
+  EXPECT_TRUE(client.at_eof());
+}
+
+// ... and of a chunked one that neither journal nor digest covers.
+TEST_F(RecordsFirstTest, TheLastChunkWaitsToo) {
+  options.listeners[0].default_route().journal_bytes_max = 0;
+  options.listeners[0].default_route().checkpoints = false;
+  start();
+  Peer client = connect_and_send(kGet);
+  Peer app = application.accept();
+  app.read_head();
+  app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+  ASSERT_TRUE(held(client, 0));
+  slow.leave();
+  client.read_head();
+  app.send("3\r\nabc\r\n");
+  EXPECT_EQ(client.read_bytes(8), "3\r\nabc\r\n");
+  const auto before = slow.hurried();
+  app.send("0\r\n\r\n");
+  ASSERT_TRUE(held(client, before));
+  EXPECT_NE(slow.last().http->response_end, 0U);
+  slow.leave();
+  EXPECT_EQ(client.read_bytes(5), "0\r\n\r\n");
+}
+
+TEST_F(RecordsFirstTest, AnAnswerThatWaitsIsNotDroppedBehindALargeUpload) {
+  application.stop_listening();
+  start();
+  Peer client = connect_and_send("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100000000\r\n\r\n");
+  ASSERT_TRUE(held(client, 0));
+  client.send(std::string(6 << 20, 'x'));
+  EXPECT_TRUE(eventually([&] { return metric("suture_bytes_total", "direction=\"in\"") > (4 << 20); }));
+  slow.leave();
+  EXPECT_TRUE(client.read_head().starts_with("HTTP/1.1 502"));
 }
 
 TEST_F(RecordsFirstTest, OurOwnAnswersWaitToo) {
