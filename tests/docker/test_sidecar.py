@@ -20,6 +20,7 @@ MANIFEST = FILE.with_name("kubernetes.yaml")
 PROJECT = f"sidecar{os.getpid()}"
 SERVICES = ["pop1-suture", "pop1-app", "pop1-router", "pop2-suture", "pop2-app", "pop2-router", "edge", "client"]
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
+PARTS = ["suture", "app", "router"]
 READY_SECONDS = 60
 
 
@@ -33,7 +34,7 @@ class Engine:
 
     def network(self, service):
         pid = self._example.inspect(service, "{{.State.Pid}}")
-        assert pid != "0", f"{service} does not run"
+        assert pid not in ("", "0"), f"{service} does not run"
         return f"/proc/{pid}/ns/net"
 
     def enter(self, service):
@@ -80,7 +81,21 @@ class Example(Lab):
         head, body = done.stdout.split("\n\n", 1)
         return json.loads(body)["pop"], next(line.split()[1] for line in head.splitlines() if line.startswith("X-Served-By:"))
 
+    def whole(self, pop):
+        """All three run, in one network."""
+        try:
+            return len({os.readlink(self.state.engine.network(f"{pop}-{part}")) for part in PARTS}) == 1
+        except (AssertionError, OSError):
+            return False
+
+    def bring_back(self, pop):
+        """As the README says: suture's end took the network of the two others."""
+        self.compose("up", "-d", "--no-build", "--force-recreate", *(f"{pop}-{part}" for part in PARTS))
+
     def up(self):
+        for pop in ("pop1", "pop2"):
+            if self.container(f"{pop}-suture") and not self.whole(pop):  # a test has stopped it
+                self.bring_back(pop)
         self.compose("up", "-d", "--no-build")
         wait_until(lambda: all(self.who(family) == ("pop1", "pop1") for family in (4, 6)), READY_SECONDS, 0.2, "pop1 answers")
         for one, other in ((1, 2), (2, 1)):
@@ -263,7 +278,6 @@ def test_sessions_live_through_docker_stop(example):
     assert example.inspect("pop1-suture", "{{.State.ExitCode}} {{.State.OOMKilled}}") == "0 false"
     check(going, "sidecar: docker stop")
     no_errors_in_logs(example, without="pop1-router")
-    bring_back(example, "pop1")
 
 
 def test_sessions_live_through_a_power_cut(example):
@@ -279,7 +293,6 @@ def test_sessions_live_through_a_power_cut(example):
     assert example.metric("pop2-suture", "suture_heals_total") == len(going.sessions)
     assert example.metric("pop2-suture", "suture_heal_failures_total") == 0
     no_errors_in_logs(example, without="pop1-router")
-    bring_back(example, "pop1")
 
 
 def check(going, title):
@@ -289,18 +302,13 @@ def check(going, title):
     going.check(title)
 
 
-def bring_back(example, pop):
-    """As the README says: suture's end took the network of the two others."""
-    example.compose("up", "-d", "--no-build", "--force-recreate", f"{pop}-suture", f"{pop}-app", f"{pop}-router")
-    example.up()
-
-
 def no_errors_in_logs(example, without=None):
-    """`without`: a router whose network has gone says so."""
+    """`without`: a router whose network has gone says so. A busy machine may stand still for longer than suture's heartbeat may; that is
+    said, too, and nobody's fault here."""
     for service in SERVICES + ["pki"]:
         done = docker("logs", example.container(service))
         bad = [line for line in (done.stdout + done.stderr).splitlines()
-               if any(word in line for word in (" error ", " critical ", "<ERR>", "<FATAL>", "<BUG>", "Traceback"))]
+               if any(word in line for word in (" error ", " critical ", "<ERR>", "<FATAL>", "<BUG>", "Traceback")) and "heartbeat_withheld" not in line]
         assert service == without or not bad, f"{service}: " + "\n".join(bad)
 
 
@@ -360,7 +368,7 @@ def test_manifest_probes(example):
     assert [probe(name).returncode for name in ("startupProbe", "livenessProbe", "readinessProbe")] == [0, 0, 0]
     example.compose("stop", "pop2-app")
     wait_until(lambda: probe("readinessProbe").returncode == 1, 20, 0.2, "not ready without its application")
-    assert "unhealthy" in probe("readinessProbe").stderr
+    assert "application down" in probe("readinessProbe").stderr
     assert [probe(name).returncode for name in ("startupProbe", "livenessProbe")] == [0, 0]
     example.compose("start", "pop2-app")
     wait_until(lambda: probe("readinessProbe").returncode == 0, 20, 0.2, "ready again")
@@ -376,14 +384,13 @@ def test_manifest_hooks(example):
         got = download.recv(65536)
         waiting = hook("pop1-app", containers_of("containers")["app"])
         assert hook("pop1-suture", containers_of("initContainers")["suture"]).wait(10) == 0
-        wait_until(lambda: example.admin("pop1-suture", "/readyz") [1].strip() == "draining", 5, what="pop1 drains")
+        wait_until(lambda: example.admin("pop1-suture", "/readyz")[1].strip() == "draining", 5, what="pop1 drains")
         assert waiting.poll() is None
         while data := download.recv(65536):
             got += data
     assert got.partition(b"\r\n\r\n")[2] == (bytes(i * 131 % 251 for i in range(251)) * 2391)[:600000]
     assert waiting.wait(20) == 0
     wait_until(lambda: example.inspect("pop1-suture", "{{.State.Status}} {{.State.ExitCode}}") == "exited 0", 20, 0.1, "pop1-suture ends with 0")
-    bring_back(example, "pop1")
 
 
 # --- bad input, with environment variables alone: the last line says what is wrong and what would help (test_image.py: with a file)
