@@ -6,6 +6,8 @@
   GET /who                   {"pop"}
   GET /events?interval=MS    text/event-stream: "id: K", "data: number K", one each interval, behind Last-Event-ID
   GET /ws?interval=MS        WebSocket: the texts "1", "2", "3" ... one each interval; what the client sends comes back
+  GET /count?interval=MS     WebSocket: the same texts, and nothing comes back. Message number i is "i" at every PoP, so any instance can go
+                             on with it (docs/websocket.md), and needs no memory that it shares with others
 """
 import asyncio
 import base64
@@ -127,14 +129,25 @@ async def read_frame(reader):
     return first & 128, first & 15, (int.from_bytes(data, "big") ^ key).to_bytes(size, "big")
 
 
-async def websocket(reader, writer, headers, query):
+def go_on(headers):
+    """Of a WebSocket whose messages are the same everywhere: the header of our answer, and how many messages the client has.
+    What it says has no effect here, so all of it counts as processed."""
+    if "suture-resume" not in headers:
+        return ("Suture-Resume: 1\r\n" if "suture-session" in headers else ""), 0
+    session, *rest = (part.strip() for part in headers["suture-resume"].split(";"))
+    counts = dict(part.split("=", 1) for part in rest)
+    return f"Suture-Resume: {session}; received={counts['received']}\r\n", int(counts["delivered"])
+
+
+async def websocket(reader, writer, headers, query, counts_only):
+    resume, number = go_on(headers) if counts_only else ("", 0)
     accept = base64.b64encode(hashlib.sha1(headers["sec-websocket-key"].encode() + WS_GUID).digest()).decode()
     writer.write(f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                 f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+                 f"Sec-WebSocket-Accept: {accept}\r\n{resume}\r\n".encode())
     interval = int(query.get("interval", 100)) / 1000
 
     async def count():
-        number = 0
+        nonlocal number
         while True:
             number += 1
             writer.write(frame(1, str(number).encode()))
@@ -159,7 +172,8 @@ async def websocket(reader, writer, headers, query):
             if len(message) > MESSAGE_MAX:
                 raise BadRequest("message too large")
             if final:
-                writer.write(frame(kind, message))
+                if not counts_only:
+                    writer.write(frame(kind, message))
                 message = b""
             await writer.drain()
     finally:
@@ -171,8 +185,8 @@ async def serve(reader, writer):
         while True:
             method, target, headers = await read_head(reader)
             query = dict(urllib.parse.parse_qsl(target.query))
-            if target.path == "/ws" and "sec-websocket-key" in headers:
-                await websocket(reader, writer, headers, query)
+            if target.path in ("/ws", "/count") and "sec-websocket-key" in headers:
+                await websocket(reader, writer, headers, query, target.path == "/count")
                 break
             if target.path == "/upload" and method in ("PUT", "POST"):
                 await upload(reader, writer, headers)

@@ -6,12 +6,23 @@ from .errors import LabError
 from .state import DOCKER
 from .system import run, wait_until
 
+EXPORT_TO_POPS = "where !is_vip()"
 OTHER_TABLE = 110  # at a core: the VIP as the other core's client sees it
 
 
 def _fill(name, values):
     text = (DOCKER / "bird" / name).read_text()
     return re.sub(r"@(\w+)@", lambda match: str(values[match[1]]), text)
+
+
+def config_text(kind, values, neighbours):
+    """bird.conf of a core or a PoP: docker/bird's templates, with the values that they name; one more file for each neighbour."""
+    parts = [_fill("common.conf", values), _fill(f"{kind}.conf", values)]
+    return "\n".join(parts + [_fill(f"{kind}_neighbour.conf", values | one) for one in neighbours])
+
+
+def preference_text(own, other):
+    return f"define PREFER_OWN = {own};\ndefine PREFER_OTHER = {other};\n"
 
 
 def _control(state, host):
@@ -23,23 +34,22 @@ def write_config(state, topo, host, preference):
     values = {
         "log": directory / "bird.log", "router_id": host.addr4, "vip4": topology.VIP4, "vip6": topology.VIP6,
         "table": topology.ROUTE_TABLE, "addr4": host.addr4, "addr6": host.addr6, "asn": host.asn,
-        "prefer": directory / "prefer.conf", "other_table": OTHER_TABLE,
+        "prefer": directory / "prefer.conf", "other_table": OTHER_TABLE, "served": '"client*", "lo"',
     }
-    parts = [_fill("common.conf", values), _fill(f"{host.kind}.conf", values)]
+    neighbours = []
     for link in host.links:
         peer = topo.hosts[link.other(host.name)]
         if not peer.asn:
             continue
         between_cores = host.kind == peer.kind == "core"
-        values |= {
+        neighbours.append({
             "peer": peer.name, "peer_asn": peer.asn,
             "local4": link.addr4[host.name], "remote4": link.addr4[peer.name],
             "local6": link.addr6[host.name], "remote6": link.addr6[peer.name],
             # A PoP hears the way to everybody, but not the VIP. The cores tell each other all PoPs, not the best only.
-            "export": "all" if between_cores else "where !is_vip()", "add_paths": "add paths on;" if between_cores else "",
-        }
-        parts.append(_fill(f"{host.kind}_neighbour.conf", values))
-    (directory / "bird.conf").write_text("\n".join(parts))
+            "export": "all" if between_cores else EXPORT_TO_POPS, "add_paths": "add paths on;" if between_cores else "",
+        })
+    (directory / "bird.conf").write_text(config_text(host.kind, values, neighbours))
     if host.kind == "core":
         write_preference(state, topo, host.name, preference)
 
@@ -47,7 +57,7 @@ def write_config(state, topo, host, preference):
 def write_preference(state, topo, core, preference):
     own = topo.hosts[preference[topo.client_of(core)]].asn
     other = topo.hosts[preference[topo.client_of(topo.other_core(core))]].asn
-    (state.host_dir(core) / "prefer.conf").write_text(f"define PREFER_OWN = {own};\ndefine PREFER_OTHER = {other};\n")
+    (state.host_dir(core) / "prefer.conf").write_text(preference_text(own, other))
 
 
 def policy_rules(topo, core):

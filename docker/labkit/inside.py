@@ -6,6 +6,11 @@ other engine have; only devices come from Docker, with names and default routes 
   client NAME     nothing but a network
   app POP         nginx, its application, the chat and sshd, until one of them ends
   redis           at core1
+
+And what a router of docker/sidecar/compose.yml runs (sidecar.py):
+
+  bgp KIND        BIRD at a PoP (pop) or before them (core), as environment variables say
+  prefer POP      at a core that runs: from now on everything goes to POP
 """
 import json
 import os
@@ -15,7 +20,7 @@ import signal
 import subprocess
 import sys
 
-from . import apps, bird, files, procs, prometheus, suture
+from . import apps, bird, files, procs, prometheus, sidecar, suture
 from .errors import LabError
 from .state import DEFAULTS, State
 from .system import run, wait_until
@@ -116,13 +121,16 @@ def _become(argv):
 
 
 ROLES = {"prepare": prepare, "router": router, "client": client, "app": app, "redis": redis}
+ROLES_WITHOUT_LAB = {"bgp": sidecar.bgp, "prefer": sidecar.prefer}
 
 
 def main(argv):
-    if not argv or argv[0] not in ROLES:
+    if not argv or argv[0] not in ROLES | ROLES_WITHOUT_LAB:
         print(__doc__, file=sys.stderr)
         return 2
     try:
+        if argv[0] in ROLES_WITHOUT_LAB:
+            return ROLES_WITHOUT_LAB[argv[0]](*argv[1:]) or 0
         return ROLES[argv[0]](State(), *argv[1:]) or 0
     except LabError as error:
         print(f"{argv[0]}: {error}", file=sys.stderr, flush=True)

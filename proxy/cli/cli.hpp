@@ -35,9 +35,10 @@ struct PkiNode {
   unsigned days = 0;
   std::vector<boost::asio::ip::address> addresses;
 };
-// suture healthcheck [--admin ADDR:PORT]
+// suture healthcheck [--admin ADDR:PORT] [--live]
 struct HealthCheck {
   boost::asio::ip::tcp::endpoint admin;
+  bool live = false;  // only whether the process lives, whatever its application does
 };
 // Nothing to run: --help, --version (code 0, text for stdout), or wrong usage (code 2, text for stderr).
 struct Done {
@@ -55,7 +56,7 @@ config::LoadResult load_config(const Run& command);
 int check_config(const Run& command);
 int execute(const PkiInit& command);
 int execute(const PkiNode& command);
-int execute(const HealthCheck& command);  // asks /readyz: 0 ready, 1 not ready or no answer within 3 s
+int execute(const HealthCheck& command);  // /readyz, or /healthz if `live`: 0 yes, 1 no, or no answer within 3 s
 int execute(const Done& command);
 
 }  // namespace suture::cli

@@ -115,12 +115,12 @@ int execute(const PkiNode& command) {
 }
 
 int execute(const HealthCheck& command) {
-  const auto answer = http_get(command.admin, "/readyz");
+  const auto answer = http_get(command.admin, command.live ? "/healthz" : "/readyz");
   if (!answer) return fail({"healthcheck: " + answer.error().message});
   const auto body = answer->find("\r\n\r\n");
   const bool ready = answer->starts_with("HTTP/1.") && answer->size() > 12 && answer->compare(9, 3, "200") == 0;
   if (ready) return 0;
-  std::fprintf(stderr, "suture: not ready: %s",
+  std::fprintf(stderr, "suture: not %s: %s", command.live ? "alive" : "ready",
                body == std::string::npos ? "no HTTP answer\n" : answer->substr(body + 4).c_str());
   return 1;
 }

@@ -101,6 +101,9 @@ Command parse(int argc, const char* const* argv) {
           },
           "ADDRESS:PORT"))
       ->capture_default_str();
+  bool live = false;
+  health_app->add_flag("--live", live,
+                       "Only whether it lives (a liveness probe): not its application's state, nor a drain's");
 
   try {
     app.parse(argc, argv);
@@ -122,7 +125,7 @@ Command parse(int argc, const char* const* argv) {
     for (const auto& text : addresses) node.addresses.push_back(boost::asio::ip::make_address(text));
     return node;
   }
-  return HealthCheck{*parse_endpoint(admin)};
+  return HealthCheck{*parse_endpoint(admin), live};
 }
 
 }  // namespace suture::cli

@@ -14,6 +14,7 @@ from lab import Lab  # noqa: E402
 
 BUILD_SECONDS = 1500  # compiling everything on two busy cores
 LAB = f"dk{os.getpid()}"
+USER = 10001  # the image's
 
 
 def docker(*words, **more):
@@ -39,6 +40,32 @@ def images():
         done = subprocess.run([SOURCE / "docker" / "build"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=BUILD_SECONDS)
         assert done.returncode == 0, done.stderr[-4000:]
         print(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def capabilities(images):
+    """What suture wants of this engine (docker/compose.yml says why)."""
+    words = ["--cap-drop", "ALL"]
+    for name in ("NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE", "DAC_OVERRIDE"):
+        words += ["--cap-add", name]
+    known = docker("create", "--cap-add", "BPF", "suture")
+    if known.returncode:
+        return words + ["--cap-add", "SYS_ADMIN"]
+    docker("rm", known.stdout.strip())
+    return words + ["--cap-add", "BPF", "--cap-add", "PERFMON"]
+
+
+@pytest.fixture
+def home(images, tmp_path):
+    """A directory with certificates and suture.yaml, readable for the image's user."""
+    pki = tmp_path / "pki"
+    pki.mkdir()
+    os.chown(pki, USER, USER)
+    for words in (["init", "/pki"], ["node", "/pki", "pop1", "1"]):
+        done = docker("run", "--rm", "-v", f"{pki}:/pki", "suture", "pki", *words)
+        assert done.returncode == 0, done.stderr
+    tmp_path.chmod(0o755)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """The runtime image: what is in it and what is not, and what a container says that cannot do its work."""
 import json
-import os
 import re
 import subprocess
 
@@ -21,33 +20,6 @@ peers:
     statesync: 198.18.0.2:7100
 statesync: {{listen: "{underlay}:7100", cert_file: /pki/pop1.pem, key_file: /pki/pop1.key, ca_file: /pki/ca.pem}}
 """
-USER = 10001
-
-
-@pytest.fixture(scope="module")
-def capabilities(images):
-    """What suture wants of this engine (docker/compose.yml says why)."""
-    words = ["--cap-drop", "ALL"]
-    for name in ("NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE", "DAC_OVERRIDE"):
-        words += ["--cap-add", name]
-    known = docker("create", "--cap-add", "BPF", "suture")
-    if known.returncode:
-        return words + ["--cap-add", "SYS_ADMIN"]
-    docker("rm", known.stdout.strip())
-    return words + ["--cap-add", "BPF", "--cap-add", "PERFMON"]
-
-
-@pytest.fixture
-def home(images, tmp_path):
-    """A directory with certificates and suture.yaml, readable for the image's user."""
-    pki = tmp_path / "pki"
-    pki.mkdir()
-    os.chown(pki, USER, USER)
-    for words in (["init", "/pki"], ["node", "/pki", "pop1", "1"]):
-        done = docker("run", "--rm", "-v", f"{pki}:/pki", "suture", "pki", *words)
-        assert done.returncode == 0, done.stderr
-    tmp_path.chmod(0o755)
-    return tmp_path
 
 
 def start(home, *words, config=CONFIG, interface="eth0", underlay="127.0.0.1"):
