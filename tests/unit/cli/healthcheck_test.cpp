@@ -62,6 +62,16 @@ TEST(HealthCheck, NotReadyIs1AndSaysWhy) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "suture: not ready: draining\n");
 }
 
+TEST(HealthCheck, WhetherItLivesIsAnotherQuestion) {
+  OneAnswer server("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n");
+  EXPECT_EQ(execute(HealthCheck{server.at(), true}), 0);
+  EXPECT_EQ(server.request(), "GET /healthz HTTP/1.0");
+  OneAnswer other("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 6\r\n\r\nstuck\n");
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(execute(HealthCheck{other.at(), true}), 1);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "suture: not alive: stuck\n");
+}
+
 TEST(HealthCheck, SomethingElseOnThePortIs1) {
   OneAnswer server("+OK 200 POP3 server ready\r\n");
   EXPECT_EQ(execute(HealthCheck{server.at()}), 1);

@@ -91,6 +91,15 @@ TEST_F(EnvironmentTest, AHealthPathIsAskedByHttp) {
   EXPECT_EQ(loaded.config->health.path, "/healthz");
 }
 
+// A certificate's name has the node's number in it.
+TEST_F(EnvironmentTest, AWrongNumberIsNotAMissingCertificate) {
+  for (const char* number : {"", "one", "256"}) {
+    const auto loaded = load({{"SUTURE_NODE", number}});
+    ASSERT_EQ(loaded.mistakes.size(), 1U) << all(loaded);
+    EXPECT_TRUE(to_string(loaded.mistakes.front()).starts_with("SUTURE_NODE: ")) << all(loaded);
+  }
+}
+
 TEST_F(EnvironmentTest, MistakesNameTheVariable) {
   const std::vector<std::tuple<const char*, const char*, const char*>> rows{
       {"SUTURE_NODE", "", "SUTURE_NODE: is not set; wanted this node's number"},
