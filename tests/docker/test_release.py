@@ -41,7 +41,8 @@ def test_the_tarball_holds_what_git_knows(releases):
 
 
 def test_the_package_installs_and_goes_again(releases):
-    """Into the image that has the libraries: dpkg finds every dependency there, and the program starts."""
+    """Into the image that has the libraries: dpkg finds every dependency there, and the program starts. (A slim base's dpkg leaves
+    documentation out.)"""
     deb = f"suture_{VERSION}_amd64.deb"
     script = f"""set -e
 rm /usr/bin/suture && userdel suture
@@ -50,7 +51,7 @@ suture --version
 getent passwd suture
 test -f /lib/systemd/system/suture.service
 grep -q '^ExecStart=/usr/bin/suture ' /lib/systemd/system/suture.service
-cd / && md5sum -c --quiet /var/lib/dpkg/info/suture.md5sums
+cd / && grep -v ' usr/share/doc/' /var/lib/dpkg/info/suture.md5sums >/tmp/sums && test -s /tmp/sums && md5sum -c --quiet /tmp/sums
 dpkg -r suture
 test ! -e /usr/bin/suture && test ! -e /lib/systemd/system/suture.service"""
     done = docker("run", "--rm", "--network", "none", "--user", "0", "-v", f"{releases[0]}:/release:ro", "--entrypoint", "sh",
