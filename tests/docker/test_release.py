@@ -42,7 +42,7 @@ def test_the_tarball_holds_what_git_knows(releases):
 
 def test_the_package_installs_and_goes_again(releases):
     """Into the image that has the libraries: dpkg finds every dependency there, and the program starts. (A slim base's dpkg leaves
-    documentation out.)"""
+    documentation out; and on fuse-overlayfs the image's own /usr/bin/suture comes to light again when the package's goes.)"""
     deb = f"suture_{VERSION}_amd64.deb"
     script = f"""set -e
 rm /usr/bin/suture && userdel suture
@@ -53,7 +53,8 @@ test -f /lib/systemd/system/suture.service
 grep -q '^ExecStart=/usr/bin/suture ' /lib/systemd/system/suture.service
 cd / && grep -v ' usr/share/doc/' /var/lib/dpkg/info/suture.md5sums >/tmp/sums && test -s /tmp/sums && md5sum -c --quiet /tmp/sums
 dpkg -r suture
-test ! -e /usr/bin/suture && test ! -e /lib/systemd/system/suture.service"""
+! dpkg -s suture 2>/dev/null
+test ! -e /lib/systemd/system/suture.service"""
     done = docker("run", "--rm", "--network", "none", "--user", "0", "-v", f"{releases[0]}:/release:ro", "--entrypoint", "sh",
                   f"suture:{VERSION}", "-c", script)
     assert done.returncode == 0, done.stdout + done.stderr
