@@ -71,6 +71,8 @@ class SlowSink final : public RecordSink {
   bool awaited_ = false, listened_ = true;
 };
 
+const std::string kGet = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+
 class RecordsFirstTest : public ProxyTest {
  protected:
   ~RecordsFirstTest() override {
@@ -87,6 +89,14 @@ class RecordsFirstTest : public ProxyTest {
     ASSERT_TRUE(opened) << opened.error().message;
     worker->start();
   }
+  // A client, its request, and the application that has sent `answer`.
+  std::pair<Peer, Peer> asked(const std::string& answer) {
+    Peer client = connect_and_send(kGet);
+    Peer app = application.accept();
+    app.read_head();
+    app.send(answer);
+    return {std::move(client), std::move(app)};
+  }
   // Something waits for its record, and the client has nothing of it.
   bool held(const Peer& client, std::uint64_t before) {
     if (!eventually([&] { return slow.hurried() > before; })) return false;
@@ -100,14 +110,9 @@ class RecordsFirstTest : public ProxyTest {
   SlowSink slow;
 };
 
-const std::string kGet = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
-
 TEST_F(RecordsFirstTest, AResponseWaitsUntilItsRecordHasLeft) {
   start();
-  Peer client = connect_and_send(kGet);
-  Peer app = application.accept();
-  app.read_head();
-  app.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
+  auto [client, app] = asked("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
   ASSERT_TRUE(held(client, 0));
   const SessionRecord record = slow.last();
   ASSERT_TRUE(record.http && record.http->journal);
@@ -132,10 +137,7 @@ TEST_F(RecordsFirstTest, AResponseWaitsUntilItsRecordHasLeft) {
 TEST_F(RecordsFirstTest, WithoutAPeerNothingWaits) {
   slow.listen(false);
   start();
-  Peer client = connect_and_send(kGet);
-  Peer app = application.accept();
-  app.read_head();
-  app.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
+  auto [client, app] = asked("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
   client.read_head();
   EXPECT_EQ(client.read_bytes(3), "abc");
   EXPECT_EQ(metric("suture_records_awaited_total"), 0);
@@ -143,10 +145,7 @@ TEST_F(RecordsFirstTest, WithoutAPeerNothingWaits) {
 
 TEST_F(RecordsFirstTest, ARecordThatDoesNotLeaveIsNotWaitedForForEver) {
   start(Millis{100});
-  Peer client = connect_and_send(kGet);
-  Peer app = application.accept();
-  app.read_head();
-  app.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
+  auto [client, app] = asked("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
   client.read_head();
   EXPECT_EQ(client.read_bytes(3), "abc");
   EXPECT_EQ(metric("suture_records_awaited_late_total"), 1);
@@ -155,10 +154,7 @@ TEST_F(RecordsFirstTest, ARecordThatDoesNotLeaveIsNotWaitedForForEver) {
 // Without journal and marks there is nothing in a record that the rest of the body would have to wait for.
 TEST_F(RecordsFirstTest, ABodyThatRangeContinuesWaitsForItsHeadAlone) {
   start();
-  Peer client = connect_and_send(kGet);
-  Peer app = application.accept();
-  app.read_head();
-  app.send("HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 200000\r\n\r\n");
+  auto [client, app] = asked("HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 200000\r\n\r\n");
   ASSERT_TRUE(held(client, 0));
   slow.leave();
   client.read_head();
@@ -199,10 +195,7 @@ TEST_F(RecordsFirstTest, TheLastChunkWaitsToo) {
   options.listeners[0].default_route().journal_bytes_max = 0;
   options.listeners[0].default_route().checkpoints = false;
   start();
-  Peer client = connect_and_send(kGet);
-  Peer app = application.accept();
-  app.read_head();
-  app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+  auto [client, app] = asked("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
   ASSERT_TRUE(held(client, 0));
   slow.leave();
   client.read_head();
@@ -252,10 +245,7 @@ TEST_F(RecordsFirstTest, AClientThatGoesMeanwhileIsForgotten) {
 
 TEST_F(RecordsFirstTest, WhatLeftWhileTheSessionWasFrozenGoesOutWithTheThaw) {
   start();
-  Peer client = connect_and_send(kGet);
-  Peer app = application.accept();
-  app.read_head();
-  app.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
+  auto [client, app] = asked("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
   ASSERT_TRUE(held(client, 0));
   const auto key = slow.last().facts.key;
   worker->freeze(key);
