@@ -1,11 +1,13 @@
 #include "proxy/heal_io.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <optional>
 #include <utility>
 
 #include "proxy/client/closing.hpp"
+#include "proxy/datapath/socket_destroyer.hpp"
 
 namespace suture {
 
@@ -68,6 +70,15 @@ bool NodeHealWorld::set_flow_state(const suture_flow_key& key, suture_flow_phase
 
 void NodeHealWorld::clear_flow_state(const suture_flow_key& key) {
   (void)kernel_.clear_flow_state(key);
+}
+
+// The client may have come back to this node from a port of which its last connection still waits here.
+Result<healing::Rebuilt> NodeHealWorld::rebuild(const healing::RebuildSpec& spec) {
+  auto ours = healing::rebuild_socket(spec);
+  if (ours || ours.error().errno_value != EADDRINUSE) return ours;
+  const auto removed = datapath::destroy_time_wait(spec.facts.key);
+  if (!removed) return Error{ours.error().message + "; " + removed.error().message, EADDRINUSE};
+  return *removed ? healing::rebuild_socket(spec) : std::move(ours);
 }
 
 bool NodeHealWorld::adopt(Adoption adoption) {

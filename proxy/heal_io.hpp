@@ -48,7 +48,7 @@ class NodeHealWorld final : public healing::HealWorld {
   void inject(std::span<const std::uint8_t> packet) override;
   bool set_flow_state(const suture_flow_key& key, suture_flow_phase phase) override;
   void clear_flow_state(const suture_flow_key& key) override;
-  Result<healing::Rebuilt> rebuild(const healing::RebuildSpec& spec) override { return healing::rebuild_socket(spec); }
+  Result<healing::Rebuilt> rebuild(const healing::RebuildSpec& spec) override;
 
   bool adopt(Adoption adoption) override;
   void discard(int fd) override;

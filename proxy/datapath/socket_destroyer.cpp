@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include <suture/ids.hpp>
@@ -16,6 +17,8 @@
 
 namespace suture::datapath {
 namespace {
+
+constexpr __u8 kTimeWaitTimer = 3;  // inet_twsk_diag_fill, whatever state it gives: TIME_WAIT, or FIN_WAIT2 before it
 
 inet_diag_req_v2* put_request(nlmsghdr* header, int family) {
   auto* request = static_cast<inet_diag_req_v2*>(mnl_nlmsg_put_extra_header(header, sizeof(inet_diag_req_v2)));
@@ -82,6 +85,36 @@ Result<unsigned> destroy_sockets(const boost::asio::ip::address& vip, std::uint1
     }
   }
   return destroyed;
+}
+
+Result<bool> destroy_time_wait(const suture_flow_key& key) {
+  auto netlink = Netlink::open(NETLINK_SOCK_DIAG);
+  if (!netlink) return netlink.error();
+  const auto vip = vip_of(key);
+  const auto client = client_of(key);
+  const auto put = [](const boost::asio::ip::address& address, __be32 (&to)[4]) {
+    if (address.is_v4()) {
+      std::memcpy(to, address.to_v4().to_bytes().data(), 4);
+    } else {
+      std::memcpy(to, address.to_v6().to_bytes().data(), 16);
+    }
+  };
+  NetlinkRequest request;
+  nlmsghdr* header = request.header(SOCK_DIAG_BY_FAMILY, 0);
+  auto& id = put_request(header, vip.address().is_v4() ? AF_INET : AF_INET6)->id;
+  put(vip.address(), id.idiag_src);
+  put(client.address(), id.idiag_dst);
+  id.idiag_sport = htons(vip.port());
+  id.idiag_dport = htons(client.port());
+  id.idiag_cookie[0] = id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  std::optional<inet_diag_msg> found;
+  const auto asked = netlink->ask(header, "find TCP socket", [&](const nlmsghdr* m) {
+    if (mnl_nlmsg_get_payload_len(m) < sizeof(inet_diag_msg)) return;
+    std::memcpy(&found.emplace(), mnl_nlmsg_get_payload(m), sizeof *found);
+  });
+  if (!asked && asked.error().errno_value != ENOENT) return asked.error();
+  if (!found || found->idiag_timer != kTimeWaitTimer) return false;
+  return destroy(*netlink, *found);
 }
 
 }  // namespace suture::datapath

@@ -7,9 +7,10 @@ import pytest
 
 import repair
 from link import Forged
-from netns import wait_until
+from netns import run, wait_until
 from wire import ACK, RST, SYN, add, again, diff, tcp_packet
 
+FIN_WAIT2 = 5  # net/tcp_states.h
 SIZE = 300_000  # beyond the initial window and beyond 64 kB
 
 
@@ -72,6 +73,47 @@ def test_rebuilt_socket_continues_both_directions(connect, family, timestamps, s
     assert (first.tsval is not None) == timestamps
     assert conn.client.recv(100) == b"first"
     exchange(conn)
+
+
+def leave_time_wait(conn):
+    """The server's side closes first and waits; the client's port is free again."""
+    conn.server.shutdown(socket.SHUT_WR)
+    wait_until(lambda: repair.info(conn.server, "state") == FIN_WAIT2, what="FIN_WAIT2")
+    conn.client.close()
+    conn.server.close()
+    conn.settle()
+
+
+def far_end(conn):
+    host, port = conn.peer
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def tcp_states(conn):
+    """States, as `ss` names them, of this connection's sockets at the server."""
+    with conn.link.server:
+        listed = run("ss", "-tanH", "dst", far_end(conn))
+    return [line.split()[0] for line in listed.splitlines()]
+
+
+@pytest.mark.parametrize("timestamps", [True, False], ids=["timestamps", "no-timestamps"])
+def test_time_wait_with_timestamps_gives_way_to_a_rebuild_and_sock_destroy_removes_any(connect, family, timestamps):
+    """A client that came back to this PoP from a port whose earlier connection waits here: connect() in repair mode takes a TIME_WAIT's
+    place only if that had timestamps (tcp_twsk_unique); any other has to be destroyed first (SOCK_DESTROY, tcp_abort)."""
+    conn = connect(family, timestamps=timestamps)
+    leave_time_wait(conn)
+    assert tcp_states(conn) == ["TIME-WAIT"]
+    facts = repair.Facts(snd=5_000_000, rcv=add(conn.rcv, 7_000_000), timestamps=timestamps)
+    with conn.link.server:
+        refused = repair.refusal(lambda: conn.keep(repair.rebuild(conn.local, conn.peer, facts, 1_000_000)))
+        assert refused == (None if timestamps else "EADDRNOTAVAIL")
+        if timestamps:
+            assert tcp_states(conn) == ["ESTAB"]
+            return
+        run("ss", "-K", "state", "time-wait", "dst", far_end(conn))
+        assert tcp_states(conn) == []
+        conn.server = conn.keep(repair.rebuild(conn.local, conn.peer, facts, 1_000_000))
+    assert tcp_states(conn) == ["ESTAB"]
 
 
 def test_facts_at_accept_are_the_clients_options(connect, family):

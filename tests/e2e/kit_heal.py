@@ -72,14 +72,14 @@ class Ended(Exception):
 class Talk:
     """One HTTP connection; what comes is parsed strictly, so a byte that nobody meant is an error."""
 
-    def __init__(self, lab, client, family, port=PORT, rcvbuf=None, source=None):
+    def __init__(self, lab, client, family, port=PORT, rcvbuf=None, source=None, from_port=0):
         self.family = family
         kind = socket.AF_INET if family == 4 else socket.AF_INET6
         self.socket = suture.socket_in(netns.path(lab.state, client), kind)
         if rcvbuf:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-        if source:
-            self.socket.bind((source, 0))
+        if source or from_port:
+            self.socket.bind((source or "", from_port))
         self.socket.settimeout(PATIENCE)
         self.socket.connect((VIP[family], port))
         self.port = self.socket.getsockname()[1]

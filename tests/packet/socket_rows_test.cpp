@@ -86,12 +86,31 @@ TEST_F(SocketRows, time_wait) {
     ++p.seq;
     expect("nobody else", run(p.ethernet()), kPass, "local_time_wait");
     ASSERT_TRUE(steering_->owner_map().set(p.key(), kDead, kIncarnation));
-    expect("a dead one", run(p.ethernet()), kPass, "local_time_wait");
+    expect("a dead owner elsewhere", run(p.ethernet()), kRedirect, "owner_dead punt");
     ASSERT_TRUE(steering_->owner_map().set(p.key(), kLiving, kIncarnation));
     expect("a living owner elsewhere", run(p.ethernet()), kRedirect, "forward_map", 2);
     steering_->owner_map().erase(p.key());
     p.options = timestamp_option(1, echo_of(kLiving6));
     expect("a living hint", run(p.ethernet()), kRedirect, "forward_hint", 5);
+    p.options = timestamp_option(1, echo_of(kDead));
+    expect("a dead hint", run(p.ethernet()), kRedirect, "owner_dead punt");
+    const auto destroyed = datapath::destroy_time_wait(p.key());
+    ASSERT_TRUE(destroyed) << destroyed.error().message;
+    EXPECT_TRUE(*destroyed);
+    p.options.clear();
+    expect("only a listener", run(p.ethernet()), kRedirect, "punt");
+    EXPECT_FALSE(*datapath::destroy_time_wait(p.key()));
+  }
+}
+
+TEST_F(SocketRows, only_a_time_wait_is_destroyed_as_one) {
+  for (std::size_t i = 0; i < 2; ++i) {
+    const auto c = established(i);
+    EXPECT_FALSE(*datapath::destroy_time_wait(c.next.key()));
+    expect("still there", run(c.next.ethernet()), kPass, "local_socket");
+    auto neighbour = c.next;
+    ++neighbour.source_port;
+    EXPECT_FALSE(*datapath::destroy_time_wait(neighbour.key())) << "the listener";
   }
 }
 

@@ -141,7 +141,8 @@ static __always_inline int tcp_ladder(struct __sk_buff* skb, struct packet* p, c
   struct known_owner known = owner_by_map(self, &p->key, from, now);
   struct hint hint = {};
   if (!is_last_hop(from)) hint = owner_by_hint(echo, &p->key, self, from, now);
-  if (local == LOCAL_TIME_WAIT && !hint.owner && known.says != MAP_LIVING)
+  /* Of an earlier connection, if another node owns this one, living or dead. */
+  if (local == LOCAL_TIME_WAIT && known.says == MAP_NOTHING && !hint.owner && !hint.dead)
     return rung4_local(p, self, from, now, SUTURE_RUNG_LOCAL_TIME_WAIT);
   if (is_last_hop(from)) return rung5_not_mine(p, self, from, now);
 
