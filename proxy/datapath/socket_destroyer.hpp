@@ -1,5 +1,5 @@
-// Removes sockets of earlier connections from the kernel (sock_diag(7), SOCK_DESTROY): they would shadow flows that are to
-// be healed, or take the place of the socket that heals them.
+// Removes sockets of earlier connections from the kernel (sock_diag(7), SOCK_DESTROY): they would shadow flows that are
+// to be healed, or take the place of the socket that heals them.
 #pragma once
 
 #include <cstdint>
