@@ -92,7 +92,7 @@ Result<bool> destroy_time_wait(const suture_flow_key& key) {
   if (!netlink) return netlink.error();
   const auto vip = vip_of(key);
   const auto client = client_of(key);
-  const auto put = [](const boost::asio::ip::address& address, __be32 (&to)[4]) {
+  const auto put = [](const boost::asio::ip::address& address, __be32(&to)[4]) {
     if (address.is_v4()) {
       std::memcpy(to, address.to_v4().to_bytes().data(), 4);
     } else {
