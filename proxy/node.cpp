@@ -279,7 +279,7 @@ void Node::probe_tick(TimePoint now) {
 void Node::start_strays() {
   knowledge_ = std::make_unique<DirectoryKnowledge>(*sync_, *healer_);
   outlet_ = std::make_unique<TunnelOutlet>(*kernel_, *raw_, *healer_, *prober_);
-  strays_ = std::make_unique<healing::StrayHandler>(*knowledge_, *outlet_);
+  strays_ = std::make_unique<healing::StrayHandler>(*knowledge_, *outlet_, Millis{config_.healing.end_grace_ms});
   outlet_->register_metrics(metrics_);
   strays_->register_metrics(metrics_);
   kernel_->on_interfaces([this](bool any_attached, const std::vector<std::string>& missing) {

@@ -23,6 +23,7 @@ class DirectoryKnowledge final : public healing::FlowKnowledge {
   bool has_claim(const suture_flow_key& key) const override { return healer_.has_claim(key); }
   std::vector<NodeId> living_peers() const override;
   bool peers_complete() const override { return sync_.may_reset(); }
+  bool complete_but_for_dead(Millis dead_for) const override { return sync_.complete_but_for_dead(dead_for); }
 
  private:
   const statesync::StateSync& sync_;

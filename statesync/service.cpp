@@ -333,6 +333,9 @@ std::vector<std::string> StateSync::sync_waits_for() const {
 bool StateSync::may_reset() const {
   return impl_->may_reset();
 }
+bool StateSync::complete_but_for_dead(Millis dead_for) const {
+  return impl_->complete_but_for_dead(dead_for);
+}
 void StateSync::set_draining(bool draining) {
   impl_->set_draining(draining);
 }

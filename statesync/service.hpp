@@ -144,6 +144,8 @@ class StateSync {
   // PROTOCOL.md, "RST to an unknown flow": every configured peer that was alive within forget_after is in sync. A peer
   // that was not heard since our start counts as possibly alive until forget_after has passed since our start.
   bool may_reset() const;
+  // Every configured peer is in sync, or has not been alive for so long, here and to every peer that is.
+  bool complete_but_for_dead(Millis dead_for) const;
   void set_draining(bool draining);  // told to the peers in liveness datagrams
 
   // PROTOCOL.md, "Cut off". "Alive": in two-way liveness.

@@ -32,6 +32,7 @@ class StateSync::Impl {
   bool flushed() const;
   std::vector<std::string> waits_for(TimePoint now) const;
   bool may_reset() const;
+  bool complete_but_for_dead(Millis dead_for) const;
   void set_draining(bool draining);
   std::vector<PeerState> states() const;
   std::optional<PeerState> state(NodeId id) const;
@@ -54,6 +55,7 @@ class StateSync::Impl {
  private:
   struct Peer {
     Peer(Core& core, const PeerOptions& peer) : options(peer), sender(core, peer), receiver(core, peer) {}
+    bool in_sync() const { return !not_alive_since && receiver.synced(); }
     PeerOptions options;
     Sender sender;
     Receiver receiver;

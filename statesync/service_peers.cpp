@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include <suture/log.hpp>
@@ -223,12 +224,20 @@ void StateSync::Impl::check_synchronised(TimePoint now) {
 
 bool StateSync::Impl::may_reset() const {
   const auto now = Clock::now();
-  for (const auto& [id, peer] : peers_) {
+  return std::ranges::all_of(peers_, [&](const auto& entry) {
+    const auto& peer = entry.second;
     const bool forgotten = peer.not_alive_since && now - *peer.not_alive_since >= core_.options.forget_after;
-    const bool in_sync = !peer.not_alive_since && peer.receiver.synced();
-    if (!started_ || (!forgotten && !in_sync)) return false;
-  }
-  return true;
+    return started_ && (forgotten || peer.in_sync());
+  });
+}
+
+bool StateSync::Impl::complete_but_for_dead(Millis dead_for) const {
+  const auto now = Clock::now();
+  return std::ranges::all_of(peers_, [&](const auto& entry) {
+    const auto& [id, peer] = entry;
+    const bool dead = peer.not_alive_since && now - *peer.not_alive_since >= dead_for;
+    return started_ && (peer.in_sync() || (dead && !core_.membership.heard_by_any(id)));
+  });
 }
 
 std::vector<PeerState> StateSync::Impl::states() const {

@@ -43,6 +43,7 @@ void StrayHandler::on_packet(std::span<const std::uint8_t> packet, TimePoint now
     case StrayVerdict::drop_rst:
     case StrayVerdict::drop_unproven:
     case StrayVerdict::reset:
+    case StrayVerdict::reset_unrecorded:
     case StrayVerdict::count:
       break;
   }
@@ -101,11 +102,30 @@ void StrayHandler::on_tick(TimePoint now) {
     questions_.erase(key);
     if (asked.state == Question::open) expire(key, asked, now);
   }
+  boost::unordered::erase_if(unproven_, [now](const auto& one) { return now - one.second.latest > unproven_lifetime; });
+}
+
+bool StrayHandler::owner_must_be_dead(const suture_flow_key& key, TimePoint now) {
+  auto it = unproven_.find(key);
+  if (it == unproven_.end()) {
+    if (unproven_.size() >= questions_max) {
+      questions_full_.add();
+      return false;
+    }
+    it = unproven_.emplace(key, Unproven{now, now}).first;
+  }
+  it->second.latest = now;
+  return now - it->second.since >= end_grace_ && knowledge_.complete_but_for_dead(end_grace_);
 }
 
 void StrayHandler::expire(const suture_flow_key& key, const Asked& asked, TimePoint now) {
   const auto owner = knowledge_.owner_of(key);
-  const auto verdict = judge_unanswered({owner.state, asked.silent.empty() && knowledge_.peers_complete()});
+  UnansweredFacts facts{.owner = owner.state};
+  if (owner.state == KnownOwner::none && asked.silent.empty()) {
+    facts.peers_complete = knowledge_.peers_complete();
+    facts.owner_must_be_dead = !facts.peers_complete && owner_must_be_dead(key, now);
+  }
+  const auto verdict = judge_unanswered(facts);
   count(verdict);
   if (verdict == StrayVerdict::forward_record) {
     release(key, owner.node);
@@ -120,7 +140,9 @@ void StrayHandler::expire(const suture_flow_key& key, const Asked& asked, TimePo
   }
   holding_.take(key);
   held_.set(static_cast<std::int64_t>(holding_.size()));
-  if (verdict == StrayVerdict::reset) outlet_.reset(build_reset(asked.stray));
+  if (verdict != StrayVerdict::drop_unproven) unproven_.erase(key);
+  if (verdict == StrayVerdict::reset || verdict == StrayVerdict::reset_unrecorded)
+    outlet_.reset(build_reset(asked.stray));
 }
 
 void StrayHandler::register_metrics(MetricsRegistry& registry) {

@@ -38,6 +38,7 @@ class FlowKnowledge {
   virtual bool has_claim(const suture_flow_key& key) const = 0;  // here: the healer takes all its packets
   virtual std::vector<NodeId> living_peers() const = 0;
   virtual bool peers_complete() const = 0;  // UnansweredFacts::peers_complete
+  virtual bool complete_but_for_dead(Millis dead_for) const = 0;
 };
 
 // How packets leave. Failures are counted by the implementation.
@@ -53,7 +54,9 @@ class StrayOutlet {
 
 class StrayHandler {
  public:
-  StrayHandler(const FlowKnowledge& knowledge, StrayOutlet& outlet) : knowledge_(knowledge), outlet_(outlet) {}
+  // end_grace: UnansweredFacts::owner_must_be_dead
+  StrayHandler(const FlowKnowledge& knowledge, StrayOutlet& outlet, Millis end_grace)
+      : knowledge_(knowledge), outlet_(outlet), end_grace_(end_grace) {}
 
   // `packet` from the IP header on.
   void on_packet(std::span<const std::uint8_t> packet, TimePoint now);
@@ -74,6 +77,8 @@ class StrayHandler {
   static constexpr Millis question_timeout{200};
   // How long a "mine" is believed without a record; the record arrives within a flush interval and the path.
   static constexpr Millis answer_lifetime{3000};
+  // A client whose retransmissions stay away for longer (they double) is served elsewhere, or has given up.
+  static constexpr Millis unproven_lifetime{10'000};
   // Questions remembered at once; beyond it strays of further flows are dropped (the client sends them again).
   static constexpr std::size_t questions_max = 4096;
 
@@ -85,16 +90,23 @@ class StrayHandler {
     NodeId owner{};
     std::vector<NodeId> silent;  // asked, and not heard from
   };
+  // A flow of which nobody knows, and a node that is not heard may: since when its client has been sending here.
+  struct Unproven {
+    TimePoint since, latest;
+  };
   void count(StrayVerdict verdict) { verdicts_[static_cast<std::size_t>(verdict)].add(); }
   void ask(const Segment& stray, std::span<const std::uint8_t> packet, TimePoint now);
   void release(const suture_flow_key& key, NodeId owner);
   void expire(const suture_flow_key& key, const Asked& asked, TimePoint now);
   void claim_held(const suture_flow_key& key, TimePoint now);
+  bool owner_must_be_dead(const suture_flow_key& key, TimePoint now);
 
   const FlowKnowledge& knowledge_;
   StrayOutlet& outlet_;
+  Millis end_grace_;
   Holding holding_;
   boost::unordered_flat_map<suture_flow_key, Asked, FlowKeyHash> questions_;
+  boost::unordered_flat_map<suture_flow_key, Unproven, FlowKeyHash> unproven_;
   std::array<Counter, static_cast<std::size_t>(StrayVerdict::count)> verdicts_;
   Counter malformed_;
   Counter questions_full_;

@@ -33,7 +33,8 @@ StrayVerdict judge_unanswered(const UnansweredFacts& facts) {
   if (facts.owner == KnownOwner::living) return StrayVerdict::forward_record;
   if (facts.owner == KnownOwner::dead) return StrayVerdict::claim;
   if (facts.owner == KnownOwner::own) return StrayVerdict::deliver;
-  return facts.peers_complete ? StrayVerdict::reset : StrayVerdict::drop_unproven;
+  if (facts.peers_complete) return StrayVerdict::reset;
+  return facts.owner_must_be_dead ? StrayVerdict::reset_unrecorded : StrayVerdict::drop_unproven;
 }
 
 }  // namespace suture::healing

@@ -8,16 +8,17 @@
 namespace suture::healing {
 
 // X(NAME, "metric label"): suture_strays_total{verdict="label"}
-#define SUTURE_STRAY_VERDICTS(X)                                                                            \
-  X(drop_rst, "drop_rst")             /* nobody answers an RST */                                           \
-  X(forward_record, "forward_record") /* the directory knows a living owner that the kernel's map missed */ \
-  X(deliver, "deliver")               /* our own session's: to its socket, past the ingress program */      \
-  X(claim, "claim")                   /* its owner is dead: the healer takes it */                          \
-  X(forward_answer, "forward_answer") /* a peer has just said "mine"; its record is still under way */      \
-  X(hold, "hold")                     /* the peers have been asked: wait with the others of this flow */    \
-  X(ask, "ask")                       /* ask every living peer, packet attached, and hold what follows */   \
-  X(reset, "reset")                   /* nobody has it and nobody could have it */                          \
-  X(drop_unproven, "drop_unproven")   /* nobody answered, but a peer that may have it is not in sync */
+#define SUTURE_STRAY_VERDICTS(X)                                                                                \
+  X(drop_rst, "drop_rst")                 /* nobody answers an RST */                                           \
+  X(forward_record, "forward_record")     /* the directory knows a living owner that the kernel's map missed */ \
+  X(deliver, "deliver")                   /* our own session's: to its socket, past the ingress program */      \
+  X(claim, "claim")                       /* its owner is dead: the healer takes it */                          \
+  X(forward_answer, "forward_answer")     /* a peer has just said "mine"; its record is still under way */      \
+  X(hold, "hold")                         /* the peers have been asked: wait with the others of this flow */    \
+  X(ask, "ask")                           /* ask every living peer, packet attached, and hold what follows */   \
+  X(reset, "reset")                       /* nobody has it and nobody could have it */                          \
+  X(reset_unrecorded, "reset_unrecorded") /* ... but a dead node, which died before it had told anybody */      \
+  X(drop_unproven, "drop_unproven")       /* nobody answered, but a peer that may have it is not in sync */
 
 enum class StrayVerdict : std::uint8_t {
 #define SUTURE_STRAY_ENUM(name, label) name,
@@ -53,6 +54,10 @@ struct UnansweredFacts {
   // Every configured peer that was alive within forget_after is in sync (PROTOCOL.md, "RST to an unknown flow"), and
   // every one that was asked has said that it does not know the flow: a slow peer may be its owner.
   bool peers_complete = false;
+  // The same but for nodes that have been dead for healing.end_grace_ms, to every living peer, too; and the client has
+  // gone on sending here for as long. A flow of a node that is only cut off from us would have to have been made since,
+  // and its route to have moved for good.
+  bool owner_must_be_dead = false;
 };
 StrayVerdict judge_unanswered(const UnansweredFacts& facts);
 

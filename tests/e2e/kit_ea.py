@@ -131,7 +131,7 @@ class Going:
         assert not lost, "\n".join(lost)
         assert not resets, f"RST from the VIP: {resets}"
         assert fins == 0, f"{fins} FIN from the VIP that nobody asked for"
-        assert len(self.flows) == len(self.sessions), f"{len(self.sessions)} sessions made {len(self.flows)} connections"
+        assert len(self.flows) == len(self.sessions), f"{len(self.sessions)} sessions made {len(self.flows)} connections: {sorted(self.flows)}"
         stalls = {}
         for one in self.sessions:
             if one.kind == "upload":

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from kit_eb import PATIENCE
-from kit_heal import (FAMILIES, VIPS, Nudges, Talk, apps_of, by, download, healed, known_everywhere, ledger, marks, no_resets, owner_of,
+from kit_heal import (FAMILIES, VIPS, Ended, Nudges, Talk, apps_of, by, cut_power, download, healed, known_everywhere, ledger, marks, no_resets, owner_of,
                       pattern, said, two_of_each, unplug, wait_healed)
 from lab import wait_until
 from labkit import demo_capture, lifecycle, procs
@@ -202,3 +202,22 @@ def test_a_frozen_owner_thaws_and_releases_silently(lab):
     assert demo_capture.unexpected_fins(capture.flows(), time.time()) == 0
     print(f"\nfreeze and thaw: {by(stories, 'rung')} at {heir}, stall {max(reader.stall for reader in readers) * 1000:.0f} ms, "
           f"released {lab.metric('pop1', 'suture_sessions_released_total'):.0f}")
+
+
+def test_a_connection_of_which_only_the_dead_knew_is_reset_and_not_left_silent(lab):
+    """Made while its owner was cut off from every peer (or in the last millisecond of its life): there is no record of it."""
+    known = two_of_each(lab)
+    known_everywhere(lab, known)
+    isolate(lab, "pop1", ("pop2", "pop3"))
+    unrecorded = two_of_each(lab)
+    before = lab.metric("pop2", "suture_strays_total", verdict="reset_unrecorded")
+    cut_power(lab, "pop1")
+    for talk in unrecorded:
+        with pytest.raises(Ended, match="reset"):
+            talk.get("/say?id=nobody")
+    for number, talk in enumerate(known):
+        assert talk.get(f"/say?id={number}") == said("pop2", number)
+        talk.close()
+    assert lab.metric("pop2", "suture_strays_total", verdict="reset_unrecorded") >= before + len(unrecorded)
+    for other in ("pop2", "pop3"):
+        lab.ok("mend", "pop1", other)

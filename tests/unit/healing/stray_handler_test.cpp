@@ -9,10 +9,12 @@ namespace {
 
 using test::build;
 
+constexpr Millis kEndGrace{1000};
+
 struct FakeWorld final : FlowKnowledge, StrayOutlet {
   Owner owner;
   std::vector<NodeId> living{NodeId{2}, NodeId{3}};
-  bool complete = true;
+  bool complete = true, complete_but_for_dead_ = false;
   bool claimed = false;
 
   struct Sent {
@@ -26,6 +28,10 @@ struct FakeWorld final : FlowKnowledge, StrayOutlet {
   bool has_claim(const suture_flow_key&) const override { return claimed; }
   std::vector<NodeId> living_peers() const override { return living; }
   bool peers_complete() const override { return complete; }
+  bool complete_but_for_dead(Millis dead_for) const override {
+    EXPECT_EQ(dead_for, kEndGrace);
+    return complete_but_for_dead_;
+  }
   void forward(NodeId peer, std::span<const std::uint8_t> p) override { record('F', to_int(peer), p); }
   void ask(NodeId peer, std::span<const std::uint8_t> p) override { record('A', to_int(peer), p); }
   void deliver(std::span<const std::uint8_t> p) override { record('D', 0, p); }
@@ -44,7 +50,7 @@ struct FakeWorld final : FlowKnowledge, StrayOutlet {
 class Handler : public ::testing::Test {
  protected:
   FakeWorld world;
-  StrayHandler handler{world, world};
+  StrayHandler handler{world, world, kEndGrace};
   TimePoint t0{Millis{1'000'000}};
   std::vector<std::uint8_t> first = build({.seq = 1, .payload = "one"});
   std::vector<std::uint8_t> second = build({.seq = 4, .payload = "two"});
@@ -108,6 +114,47 @@ TEST_F(Handler, NoResetWhileAPeerThatWasAskedIsSilentAndTheNextPacketAsksAgain) 
   EXPECT_EQ(handler.verdicts(StrayVerdict::drop_unproven), 1U);
   handler.on_packet(first, t0 + StrayHandler::question_timeout);
   EXPECT_EQ(world.kinds(), "A2 A3 A2 A3 ");
+}
+
+TEST_F(Handler, AClientThatKeepsComingIsResetWhenOnlyTheDeadCouldKnowIt) {
+  world.complete = false;
+  world.complete_but_for_dead_ = true;
+  const auto ask = [this](TimePoint at) {
+    handler.on_packet(first, at);
+    handler.on_unknown(NodeId{2}, key);
+    handler.on_unknown(NodeId{3}, key);
+    handler.on_tick(at + StrayHandler::question_timeout);
+  };
+  for (const int ms : {0, 200, 600}) ask(t0 + Millis{ms});
+  EXPECT_EQ(handler.verdicts(StrayVerdict::drop_unproven), 3U);
+  world.complete_but_for_dead_ = false;
+  ask(t0 + Millis{1400});
+  EXPECT_EQ(handler.verdicts(StrayVerdict::drop_unproven), 4U) << "somebody still hears it";
+  world.complete_but_for_dead_ = true;
+  handler.on_packet(first, t0 + Millis{3000});
+  handler.on_unknown(NodeId{2}, key);
+  handler.on_tick(t0 + Millis{3200});
+  EXPECT_EQ(handler.verdicts(StrayVerdict::drop_unproven), 5U) << "a living peer has not answered";
+  EXPECT_EQ(world.kinds().find('R'), std::string::npos);
+  ask(t0 + Millis{6200});
+  EXPECT_EQ(handler.verdicts(StrayVerdict::reset_unrecorded), 1U);
+  EXPECT_EQ(world.sent.back().kind, 'R');
+  ask(t0 + Millis{7400});
+  EXPECT_EQ(handler.verdicts(StrayVerdict::reset_unrecorded), 1U) << "another connection's time begins anew";
+}
+
+TEST_F(Handler, AClientThatWasAwayMeanwhileStartsAnew) {
+  world.complete = false;
+  world.complete_but_for_dead_ = true;
+  for (const auto at : {t0, t0 + StrayHandler::unproven_lifetime + Millis{300}}) {
+    handler.on_packet(first, at);
+    handler.on_unknown(NodeId{2}, key);
+    handler.on_unknown(NodeId{3}, key);
+    handler.on_tick(at + StrayHandler::question_timeout);
+    handler.on_tick(at + StrayHandler::unproven_lifetime + StrayHandler::question_timeout + Millis{1});
+  }
+  EXPECT_EQ(handler.verdicts(StrayVerdict::drop_unproven), 2U);
+  EXPECT_EQ(world.kinds().find('R'), std::string::npos);
 }
 
 TEST_F(Handler, AloneANodeResetsAfterTheSameTime) {

@@ -38,6 +38,8 @@ TEST(StrayPolicy, Table) {
 TEST(StrayPolicy, AnRstNeedsEveryPeerThatCouldHaveTheFlow) {
   EXPECT_EQ(judge_unanswered({KnownOwner::none, true}), StrayVerdict::reset);
   EXPECT_EQ(judge_unanswered({KnownOwner::none, false}), StrayVerdict::drop_unproven);
+  EXPECT_EQ(judge_unanswered({KnownOwner::none, false, true}), StrayVerdict::reset_unrecorded);
+  EXPECT_EQ(judge_unanswered({KnownOwner::dead, false, true}), StrayVerdict::claim);
   EXPECT_EQ(judge_unanswered({KnownOwner::living, true}), StrayVerdict::forward_record);
   EXPECT_EQ(judge_unanswered({KnownOwner::dead, true}), StrayVerdict::claim);
 }

@@ -238,6 +238,7 @@ TEST_F(ServiceTest, a_cut_stream_resumes_without_a_snapshot) {
   ASSERT_TRUE(until([&] { return !b->sync->peer(kA)->synced && !a->sync->peer(kB)->sending; }));
   EXPECT_TRUE(b->sync->peer(kA)->alive) << "a stream is not a life";
   EXPECT_FALSE(b->sync->may_reset());
+  EXPECT_FALSE(b->sync->complete_but_for_dead(Millis{0})) << "alive and not in sync";
   a->sync->sink(0).upsert(record(6, kA));
   ASSERT_TRUE(until([&] { return c->map.at(6).has_value(); }));
   EXPECT_FALSE(b->map.at(6));
@@ -262,6 +263,8 @@ TEST_F(ServiceTest, a_restarted_node_learns_everything_also_of_the_dead_and_of_i
   EXPECT_EQ(*b->map.at(8), std::pair(2u, 10u)) << "its own former incarnation is nobody living";
   ASSERT_TRUE(all_synchronised({b.get()}));
   EXPECT_FALSE(b->sync->may_reset()) << "node 3 may be alive somewhere for forget_after";
+  EXPECT_FALSE(b->sync->complete_but_for_dead(Millis{60'000}));
+  ASSERT_TRUE(until([&] { return b->sync->complete_but_for_dead(Millis{300}); }));
   ASSERT_TRUE(until([&] { return a->sync->peer(kB)->incarnation == 11 && a->sync->peer(kB)->alive; }));
   // The former incarnation's record stays at a until it is forgotten.
   EXPECT_EQ(*a->map.at(8), std::pair(2u, 10u));
