@@ -42,6 +42,7 @@
 #include "proxy/pki/pki.hpp"
 #include "proxy/privileges.hpp"
 #include "proxy/stray_io.hpp"
+#include "proxy/ticker.hpp"
 
 namespace suture {
 namespace {
@@ -52,28 +53,6 @@ namespace asio = boost::asio;
 constexpr Millis kStopPatience{2500};
 constexpr Millis kFlushPatience{1500};
 constexpr Millis kGrpcPatience{3000};
-
-// Calls `work` every `interval` on the control thread until the io_context stops.
-class Ticker {
- public:
-  Ticker(asio::io_context& io, Millis interval, std::function<void(TimePoint)> work)
-      : timer_(io), interval_(interval), work_(std::move(work)) {
-    arm();
-  }
-
- private:
-  void arm() {
-    timer_.expires_after(interval_);
-    timer_.async_wait([this](const boost::system::error_code& error) {
-      if (error) return;
-      work_(Clock::now());
-      arm();
-    });
-  }
-  asio::steady_timer timer_;
-  Millis interval_;
-  std::function<void(TimePoint)> work_;
-};
 
 class Node {
  public:

@@ -13,7 +13,7 @@ constexpr std::size_t kDrainRecordsMax = 4096;  // per worker and turn of the co
 constexpr std::uint64_t kEndedSession = 0xffffULL << 48;
 constexpr auto kEndedAfter = std::chrono::seconds(1);
 // A busy node gathers even what is waited for, since each flush costs a write to each peer: so many times as long as
-// the last one took, from one to the next.
+// the last one took lie between the end of one and the next.
 constexpr int kFlushPause = 6;
 // What waits for its record does not wait longer for a peer that is behind.
 constexpr Millis kHeldBackMax{20};

@@ -117,6 +117,7 @@ class Healer {
   };
   // A client whose window was closed when it answered: it has told the dead owner that it opened it, and the rebuilt
   // socket would ask by itself only after seconds (its first retransmission time is 3 s).
+  static constexpr Millis reminder_first{50};
   struct Reminder {
     SessionRecord ours;
     std::uint32_t seq = 0, ack = 0;
