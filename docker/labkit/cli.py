@@ -63,6 +63,7 @@ def _parser():
     one = verb("demo", verbs.demo, "up, a guided tour that shows sessions healed, down")
     _up_options(one)
     one.add_argument("--keep", action="store_true", help="leave the lab up in the end; use one that is up")
+    one.add_argument("--picture", metavar="FILE", help="draw the tour as SVG, from the capture at the client")
     one = verb("compose", verbs.write_compose, "print docker/compose.yml, which this program is the source of")
     one.add_argument("--pops", type=int, default=3, metavar="N")
     verb("down", verbs.down, "leaves nothing behind; also after a crash of the lab itself")

@@ -1,12 +1,13 @@
 """docker/lab demo: a guided tour. Sessions of every kind are open while their client's route moves, a PoP that holds some of
 them loses power, and the owner of the others drains."""
 import json
+import pathlib
 import signal
 import sys
 import threading
 import time
 
-from . import demo_capture, demo_powercut, demo_sessions, demo_streams, lifecycle, procs, routes, suture, verbs
+from . import demo_capture, demo_picture, demo_powercut, demo_sessions, demo_streams, lifecycle, procs, routes, suture, verbs
 from .errors import LabError
 from .system import run, wait_until
 
@@ -29,7 +30,7 @@ def demo(state, args):
         _bring_back(state)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return 0 if Tour(state).run() else 1
+        return 0 if Tour(state, args.picture).run() else 1
     finally:
         if ours and not args.keep:
             with state.lock():
@@ -98,6 +99,7 @@ class Observer(threading.Thread):
                     forwards.append(f"{pop} {rate:.0f}/s")
             before = now
             route = routes.routed_to(self.tour.state, self.tour.topo, CLIENT, 4)
+            self.tour.picture.route(time.time(), route)
             worst = max(self.tour.sessions, key=lambda one: one.stall)
             living = sum(not one.ended or one.good for one in self.tour.sessions)
             self.tour.screen.line(f"          {CLIENT} -> {route or 'nobody':6} sessions: {living}/{len(self.tour.sessions)}  "
@@ -106,8 +108,9 @@ class Observer(threading.Thread):
 
 
 class Tour:
-    def __init__(self, state):
+    def __init__(self, state, picture_path=None):
         self.state, self.topo, self.screen = state, state.topology(), Screen()
+        self.picture, self.picture_path = demo_picture.Picture(), picture_path
         self.finish = threading.Event()
         self.sessions = demo_sessions.make(state, CLIENT, PACED_SECONDS, self.finish)
         self.owner = self.victim = None
@@ -136,6 +139,7 @@ class Tour:
         if self.owner is None:
             raise LabError(f"{CLIENT} is routed to no PoP")
         self.screen.scene(f"{CLIENT} opens {len(self.sessions)} sessions to the VIP, IPv4 and IPv6; BGP takes them to {self.owner}")
+        self.picture.route(time.time(), self.owner)
         self._start(self.sessions, self.owner)
 
     def _start(self, sessions, pop):
@@ -150,17 +154,21 @@ class Tour:
     def _move(self, pop):
         with self.state.lock():
             verbs._switch(self.state, self.topo, CLIENT, pop)
+        self.picture.route(time.time(), pop)
 
     def _scenes(self):
         others = [pop for pop in self.pops if pop != self.owner]
         time.sleep(3)
         self.screen.scene(f"switch: BGP moves {CLIENT} from {self.owner} to {others[-1]}, in the middle of everything")
+        self.picture.scene(time.time(), "switch")
         self._move(others[-1])
         time.sleep(3)
+        self.picture.scene(time.time(), "and back")
         self.screen.scene(f"switch back to {self.owner}")
         self._move(self.owner)
         time.sleep(3)
         self.screen.scene("flap: another PoP every 2 s for 6 s")
+        self.picture.scene(time.time(), "flap")
         ring = [others[-1], self.owner, others[0]]
         due = time.monotonic()
         for step in range(3):
@@ -185,6 +193,7 @@ class Tour:
         demo_streams.wait_quiet(doomed)
         self.screen.scene(f"power cut: {victim} loses its links and every process, in the middle of them")
         cut_at = self.cut_at = time.time()
+        self.picture.scene(cut_at, f"power cut of {victim}")
         for session in doomed:
             session.cut_at = time.monotonic()
         with self.state.lock():
@@ -200,6 +209,7 @@ class Tour:
     def _drain(self):
         self.screen.scene(f"SIGTERM of the owner: {self.owner} withdraws its route, takes nobody new, "
                           "and goes on serving its sessions")
+        self.picture.scene(time.time(), f"SIGTERM: {self.owner} drains")
         suture.request_stop(self.state, self.owner)
         lifecycle.wait_withdrawn(self.state, self.topo, self.owner)
         self.screen.line(f"          the core routers have dropped {self.owner}'s route; "
@@ -208,6 +218,7 @@ class Tour:
 
     def _close(self):
         self.screen.scene("the clients finish: transfers to their end, idle connections speak once more on the same socket")
+        self.picture.scene(time.time(), "the clients finish")
         self.finish.set()
         deadline = time.monotonic() + END_SECONDS
         for session in self.sessions:
@@ -252,7 +263,10 @@ class Tour:
         healed = sum(session.good for session in wanted)
         wrong = sum(session.wrong for session in self.sessions)
         alive = healed == len(wanted) and resets == 0 and fins == 0 and wrong == 0
-        line(f"{healed} of {len(wanted)} sessions healed, {resets} resets, {wrong} wrong bytes", "green" if alive else "red")
+        closing = f"{healed} of {len(wanted)} sessions healed, {resets} resets, {wrong} wrong bytes"
+        line(closing, "green" if alive else "red")
+        if self.picture_path:
+            pathlib.Path(self.picture_path).write_text(self.picture.draw(self, capture.path, closing))
         return alive
 
     @staticmethod

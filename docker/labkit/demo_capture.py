@@ -141,6 +141,15 @@ def read(path):
     return flows
 
 
+def data_packets(path):
+    """(time, (family, client port, VIP port), bytes of data) of each packet with data, in both directions."""
+    vips = {ipaddress.ip_address(topology.VIP4).packed: 4, ipaddress.ip_address(topology.VIP6).packed: 6}
+    for when, source, target, tcp, size in _packets(path):
+        ports = struct.unpack_from(">HH", tcp)
+        if size > 0 and (source in vips or target in vips):
+            yield when, (vips[source], ports[1], ports[0]) if source in vips else (vips[target], *ports), size
+
+
 def unexpected_fins(flows, end_of_tour):
     """FINs from the VIP before the client's own, while the tour was still going on."""
     return sum(1 for flow in flows.values()
