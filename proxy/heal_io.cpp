@@ -29,6 +29,9 @@ healing::ClaimContext NodeHealWorld::situation(const SessionRecord& record, Time
     }
     out.owner_living = sync_.directory().living(record.owner, record.incarnation);
     out.owner_heard_by_any = sync_.heard_by_any(record.owner);
+    // Another incarnation is there: no telling since when, and long enough for what this is for.
+    const auto dead_for = sync_.directory().dead_for(record.owner, record.incarnation, now);
+    if (dead_for && *dead_for != Millis::max()) out.owner_dead_for = *dead_for;
   }
   const auto state = is_own(record) ? std::nullopt : sync_.directory().updated(record.facts.key);
   out.former_first = healing::Claim::first_echo(

@@ -91,12 +91,30 @@ Applied Directory::apply_remote(NodeId peer, Incarnation incarnation, SessionRec
   const bool comparable = it != entries_.end() && same_connection(it->second->record, record);
   const std::uint64_t known_epoch = comparable ? it->second->epoch_max : 0;
   if (record.epoch > known_epoch + kEpochJumpMax) return count(Applied::epoch_jump);
+  if (of_sender && it != entries_.end() && contradicts(*it->second, record)) {
+    // Of two stories neither can be healed by.
+    it->second->contradicted = true;
+    it->second->record.http.reset();
+    it->second->mark = marks_[to_int(peer)];
+    it->second->updated = now;
+    return count(Applied::contradictory);
+  }
   if (!of_sender) {
     hearsay_.insert(record.facts.key);
   } else if (!hearsay_.empty()) {
     hearsay_.erase(record.facts.key);
   }
   return count(place(std::move(record), now));
+}
+
+// Of one session under one claim, an owner cannot know less of either stream than it did. (A FIN takes a place in the
+// stream for a while, and is no byte.)
+bool Directory::contradicts(const Entry& known, const SessionRecord& record) {
+  const SessionRecord& before = known.record;
+  if (!same_owner(before, record) || before.session_id != record.session_id || before.epoch != record.epoch)
+    return false;
+  return known.contradicted || before.facts.iss != record.facts.iss || before.facts.irs != record.facts.irs ||
+         before.mode != record.mode || record.in_known + 1 < before.in_known || record.out_acked + 1 < before.out_acked;
 }
 
 bool Directory::stands(const SessionRecord& a, const SessionRecord& b) const {
@@ -131,12 +149,13 @@ Applied Directory::place(SessionRecord record, TimePoint now) {
     const bool fresh = entry.record.session_id != next.record.session_id;
     note_epoch(entry, next.record);
     entry.record = std::move(next.record);
+    entry.contradicted = false;
     entry.mark = next.mark;
     entry.updated = now;
     publish(entry, false);
     // The owner may speak of another connection now.
     if (entry.loser && stands(entry.loser->record, entry.record)) {
-      Entry former{std::move(entry.record), entry.mark, entry.updated, 0, nullptr, false};
+      Entry former{std::move(entry.record), entry.mark, entry.updated, 0, nullptr, false, entry.contradicted};
       replace(entry, std::move(*std::exchange(entry.loser, nullptr)));
       keep_loser(entry, std::move(former));
       tell_if_restored(entry);
@@ -150,7 +169,7 @@ Applied Directory::place(SessionRecord record, TimePoint now) {
   const bool same = same_connection(entry.record, next.record);
   if (same) note_epoch(entry, next.record);
   if (stands(next.record, entry.record)) {
-    Entry former{entry.record, entry.mark, entry.updated, 0, nullptr, false};
+    Entry former{entry.record, entry.mark, entry.updated, 0, nullptr, false, entry.contradicted};
     replace(entry, std::move(next));
     keep_loser(entry, std::move(former));
     tell_claim_if_contested(entry);
@@ -187,6 +206,7 @@ void Directory::replace(Entry& entry, Entry next) {
   entry.mark = next.mark;
   entry.updated = next.updated;
   entry.record = std::move(next.record);
+  entry.contradicted = next.contradicted;
   publish(entry, true);
   if (was_dead && events_.on_owner_changed) events_.on_owner_changed(entry.record.facts.key, &entry.record);
 }
@@ -374,7 +394,7 @@ void Directory::for_each_of(NodeId owner, Incarnation incarnation,
 
 void Directory::register_metrics(MetricsRegistry& registry) {
   constexpr std::array<const char*, static_cast<std::size_t>(Applied::count_)> kOutcomes{
-      "stored_new", "stored", "older", "not_owner", "full", "lower_claim", "epoch_jump"};
+      "stored_new", "stored", "older", "not_owner", "full", "lower_claim", "epoch_jump", "contradictory"};
   for (std::size_t i = 0; i < kOutcomes.size(); ++i) {
     registry.counter("suture_directory_records_total", "Session records offered to the directory, by outcome.",
                      std::string("outcome=\"") + kOutcomes[i] + '"', applied_[i]);

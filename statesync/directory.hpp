@@ -43,13 +43,14 @@
 namespace suture::statesync {
 
 enum class Applied : std::uint8_t {
-  stored_new,   // the flow, or this session of it, was unknown
-  stored,       // a newer state of a known session
-  older,        // we have something newer, or the conflict rule prefers another owner
-  not_owner,    // the sender may not speak for this owner
-  full,         // records_max reached
-  lower_claim,  // of a connection that we own by a better claim: refused
-  epoch_jump,   // an epoch so far above all that we know that no series of claims explains it: refused
+  stored_new,     // the flow, or this session of it, was unknown
+  stored,         // a newer state of a known session
+  older,          // we have something newer, or the conflict rule prefers another owner
+  not_owner,      // the sender may not speak for this owner
+  full,           // records_max reached
+  lower_claim,    // of a connection that we own by a better claim: refused
+  epoch_jump,     // an epoch so far above all that we know that no series of claims explains it: refused
+  contradictory,  // it takes back what its owner said of the same session before: refused, and the session only ended
   count_
 };
 
@@ -133,11 +134,13 @@ class Directory {
     Epoch epoch_max = 0;           // of this connection, from whomever; not used in losers
     std::unique_ptr<Entry> loser;  // of another owner; never in the map, has no loser itself
     bool in_map = false;
+    bool contradicted = false;  // Applied::contradictory
   };
   using Entries = boost::unordered_flat_map<suture_flow_key, std::unique_ptr<Entry>, FlowKeyHash>;
 
   Applied count(Applied outcome);
   Applied place(SessionRecord record, TimePoint now);
+  static bool contradicts(const Entry& known, const SessionRecord& record);
   bool erase(const suture_flow_key& key, const std::function<bool(const SessionRecord&)>& is_it);
   bool stands(const SessionRecord& a, const SessionRecord& b) const;
   void note_epoch(Entry& entry, const SessionRecord& record);

@@ -55,6 +55,7 @@ struct Resumption {
   // requests are gone through again.
   std::size_t exchange = 0;
   bool close_after = false;   // nothing may follow the exchange resumed (idle: the last one): FIN behind it
+  bool refetch = false;       // range: an application that gives everything again is compared by its checkpoints
   std::uint64_t journal = 0;  // bytes of `out` from the cursor on that are in journals, and go first
 };
 

@@ -139,10 +139,11 @@ void HttpSession::begin_response_body(BodyFraming framing) {
   // One of known length is a page like others: what follows it is the next response.
   body.events = record_.http->method == "GET" && framing != BodyFraming::length && is_event_stream(response);
   // What Range will do needs no marks; what may not be asked for twice has no use for them.
-  body.checkpoints =
-      route_->checkpoints && !body.events && !replay_refusal(*record_.http) && range_refusal(*record_.http);
+  const bool by_range = range_refusal(*record_.http) == nullptr;
+  if (by_range) body.verify_tail = route_->verify_tail;
+  body.checkpoints = route_->checkpoints && !body.events && !replay_refusal(*record_.http) &&
+                     (!by_range || (body.verify_tail == 0 && !accepts_ranges(response)));
   if (body.checkpoints || body.events) body.fields = identity_of(response);
-  if (!range_refusal(*record_.http)) body.verify_tail = route_->verify_tail;
   writer_.body(record_.http->response_head_end, body);
 }
 

@@ -16,7 +16,7 @@ namespace {
 
 // Of the bytes before the cursor that a mark asks to be compared with: what the configuration allows at most. A peer
 // that says more would have us keep them all.
-constexpr std::uint64_t kVerifyTailMax = 1 << 20;
+constexpr std::uint64_t kVerifiedMax = (1 << 20) + ResponseWriter::kTailStep;
 
 // The former owner's response, which nobody has, is not ours: of its journal only interim responses stay.
 void keep_journal_before(HttpState& http, std::uint64_t at) {
@@ -53,6 +53,11 @@ void HttpSession::resume(const Resumption& to) {
       return resume_websocket(to);
     default:
       if (record_.http->request_head) note_request_line(*record_.http->request_head);
+      // What we answer is not this request, or not only: the next heir must not take it for one to repeat.
+      record_.http->replayable = false;
+      record_.http->request_head.reset();
+      record_.http->request_body.reset();
+      record_.http->body.reset();
       std::erase_if(record_.http->answered, [&](const Exchange& e) { return e.response_end > to.cursor + to.journal; });
       refuse_behind(known);
   }
@@ -134,6 +139,7 @@ void HttpSession::resume_exchange(const Resumption& to, std::string_view known) 
   std::size_t used = 0;
   const std::string body(http.request_body ? feed_body(*http.request_body, used) : std::string_view());
   if (begun ? !resume_response(to.rung, at) : !resume_request()) return;
+  if (resumed_) resumed_->or_refetch = to.refetch;
   publish();
   if (!write_known(known)) return;
   ask_application(body);
@@ -180,7 +186,9 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
     }
     const BodyMark* mark =
         http.body ? mark_beyond(*http.body, std::max(at, record_.out_sent + prime_bytes_), has) : nullptr;
-    if (!mark || mark->content - has > limits::primed_bytes_max || has - std::min(mark->from, has) > kVerifyTailMax)
+    const std::uint64_t wanted = has - std::min<std::uint64_t>(has, route_->verify_tail);
+    if (!mark || mark->from > wanted || has - mark->from > kVerifiedMax ||
+        mark->content - has > limits::primed_bytes_max)
       return resume_fails(heal_reason::no_checkpoint), false;
     resumed_->matcher.emplace(*mark, has);
     resumed_->patience = patience(mark->content - resumed_->matcher->start());
@@ -188,6 +196,12 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
     range_from_ = resumed_->matcher->start();
     return true;
   }
+  return refetch(at);
+}
+
+// Everything again, compared by a mark at or beyond what the client has. False: over.
+bool HttpSession::refetch(std::uint64_t at) {
+  const HttpState& http = *record_.http;
   std::uint64_t content = at - http.response_head_end;
   if (http.response_framing == BodyFraming::chunked) {
     const auto place = place_of(*http.body, at);
@@ -199,7 +213,8 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
   if (!mark && content == 0 && prime_bytes_ == 0) mark = &nothing;
   if (!mark || mark->content - content > limits::primed_bytes_max)
     return resume_fails(heal_reason::no_checkpoint), false;
-  resumed_ = Resumed{rung, at, ContentMatcher(*mark, content), patience(mark->content), TimePoint::max(), {}, {}};
+  resumed_ = Resumed{
+      ResumeRung::refetch, at, ContentMatcher(*mark, content), patience(mark->content), TimePoint::max(), {}, {}};
   patience_begins();
   // The record must promise no more of the former owner's response than is kept to, or the next heir, who may have
   // heard nothing later, would take our chunks for his.
@@ -232,7 +247,12 @@ void HttpSession::ask_application(std::string_view body) {
 // The final head of the answer to a request that was repeated for the rest of its response. `rest`: what came behind
 // it.
 bool HttpSession::take_rest(std::string_view rest) {
-  if (resumed_->rung == ResumeRung::range) return take_range(rest);
+  if (resumed_->rung == ResumeRung::range) {
+    // It does not know Range, or not of this representation.
+    if (worker_.response.status != 200 || !resumed_->or_refetch) return take_range(rest);
+    if (!refetch(resumed_->at)) return false;
+    heal_becomes(ResumeRung::refetch, "");
+  }
   const HttpState& http = *record_.http;
   const ResponseHead& response = worker_.response;
   const bool same = response.status == http.status && identity_of(response) == http.body->fields;

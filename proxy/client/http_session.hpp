@@ -85,6 +85,7 @@ class HttpSession final : public Session {
   void resume_exchange(const Resumption& resumption, std::string_view known);
   bool resume_request();
   bool resume_response(ResumeRung rung, std::uint64_t at);
+  bool refetch(std::uint64_t at);
   Millis patience(std::uint64_t bytes) const;
   void patience_begins();
   bool write_known(std::string_view bytes);
@@ -177,6 +178,7 @@ class HttpSession final : public Session {
     Millis patience = Millis::max();        // so long the application has for it to be certain
     TimePoint until = TimePoint::max();
     std::string partial, begun;  // events: content of the event under way, then and now
+    bool or_refetch = false;     // range: everything again will do, too
   };
   std::optional<Resumed> resumed_;
   std::uint64_t prime_bytes_ = 0;  // of its rest, that the client may hold out of order (priming.hpp)

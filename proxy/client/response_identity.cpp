@@ -36,4 +36,10 @@ bool is_event_stream(const ResponseHead& response) {
   return events;
 }
 
+bool accepts_ranges(const ResponseHead& response) {
+  return response.status == 206 || std::any_of(response.fields.begin(), response.fields.end(), [](const Field& field) {
+           return equals_nocase(field.name, "accept-ranges") && equals_nocase(field.value, "bytes");
+         });
+}
+
 }  // namespace suture

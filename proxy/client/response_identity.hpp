@@ -15,4 +15,7 @@ std::uint64_t identity_of(const ResponseHead& response);
 // 200 and text/event-stream (WHATWG HTML section 9.2.2), without a content coding that hides it.
 bool is_event_stream(const ResponseHead& response);
 
+// The application has said, or just shown, that it serves parts of it (RFC 9110 sections 14.3 and 15.3.7).
+bool accepts_ranges(const ResponseHead& response);
+
 }  // namespace suture

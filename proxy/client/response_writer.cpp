@@ -45,9 +45,17 @@ void ResponseWriter::journal_overflows() {
     journal_.resize(head_bytes);
     return;
   }
-  if (journaling_ == Journaling::tail) track_nothing();
+  if (journaling_ == Journaling::tail) return leave_out();
   journaling_ = Journaling::none;
   std::string().swap(journal_);
+}
+
+// Of an event stream, what is on its way is too much for now. Once the client has it, the stream can be continued
+// again.
+void ResponseWriter::leave_out() {
+  journal_start_ += journal_.size();
+  std::string().swap(journal_);
+  journal_changed_ = true;
 }
 
 // --- body ------------------------------------------------------------------------------------------------------------
@@ -75,22 +83,32 @@ void ResponseWriter::follow(std::uint64_t out_end, std::string_view content) {
   content_ += content.size();
   if (!tracking_) return;
   track_changed_ = true;
-  if (digest_) {
+  if (digest_ && verify_tail_ == 0) {
     digest_->update(content);
     track_.marks.push_back({out_end, content_, digest_->value()});
     return;
   }
-  if (verify_tail_ != 0) {
-    last_.append(content);
-    if (last_.size() > 2 * static_cast<std::size_t>(verify_tail_)) last_.erase(0, last_.size() - verify_tail_);
-    const std::size_t covered = std::min<std::size_t>(last_.size(), verify_tail_);
-    ContentDigest tail;
-    tail.update(std::string_view(last_).substr(last_.size() - covered));
-    track_.marks.push_back({out_end, content_, tail.value(), content_ - covered});
-    return;
-  }
+  if (verify_tail_ != 0) return mark_tail(out_end, content);
   events_.feed(content);
-  if (events_.overflowed()) track_nothing();
+}
+
+// A mark covers everything since the mark before it, and verify_tail bytes before that: wherever in between the client
+// stands, so many bytes before its cursor are compared. What was sent since the mark before, as long as it is not much,
+// is marked as one.
+void ResponseWriter::mark_tail(std::uint64_t out_end, std::string_view content) {
+  const std::uint64_t before = content_ - content.size();
+  if (digest_ && !track_.marks.empty() && content_ - marked_ <= kTailStep) {
+    track_.marks.pop_back();
+  } else {
+    digest_.emplace();
+    digest_->update(last_);
+    tail_from_ = before - last_.size();
+    marked_ = before;
+  }
+  digest_->update(content);
+  last_.append(content.substr(content.size() - std::min<std::size_t>(content.size(), verify_tail_)));
+  if (last_.size() > verify_tail_) last_.erase(0, last_.size() - verify_tail_);
+  track_.marks.push_back({out_end, content_, digest_->value(), tail_from_});
 }
 
 void ResponseWriter::track_nothing() {
@@ -213,7 +231,7 @@ void ResponseWriter::resume_tail(const Exchange& exchange, std::size_t journal_b
   if (exchange.body) track_.fields = exchange.body->fields;
   content_ = cursor - head_end_;
   verify_tail_ = verify_tail;
-  last_ = std::move(tail);
+  last_ = tail.size() > verify_tail ? tail.substr(tail.size() - verify_tail) : std::move(tail);
 }
 
 // A journal that does not reach the cursor has been with the client for long.
@@ -284,7 +302,13 @@ void ResponseWriter::trim_track(std::uint64_t out_acked) {
     ++over;
   }
   track_.chunks.erase(track_.chunks.begin(), track_.chunks.begin() + static_cast<std::ptrdiff_t>(over));
-  if (track_.chunks.size() > BodyTrack::kChunksMax) track_nothing();
+  if (track_.chunks.size() <= BodyTrack::kChunksMax) return;
+  // Inside these nobody can find his place; behind them again.
+  for (const std::uint32_t size : track_.chunks) {
+    track_.chunks_wire += chunk_bytes(size);
+    track_.chunks_content += size;
+  }
+  track_.chunks.clear();
 }
 
 void ResponseWriter::store(Exchange& exchange, std::uint64_t out_acked) {
@@ -293,9 +317,13 @@ void ResponseWriter::store(Exchange& exchange, std::uint64_t out_acked) {
     exchange.journal_start = journal_start_;
     exchange.journal = journal_.empty() && journaling_ != Journaling::tail ? nullptr : budget_.make(journal_);
     if (!exchange.journal && !journal_.empty()) {
-      if (journaling_ == Journaling::tail) track_nothing();
-      journaling_ = Journaling::none;
-      std::string().swap(journal_);
+      if (journaling_ == Journaling::tail) {
+        leave_out();
+        exchange.journal_start = journal_start_;
+      } else {
+        journaling_ = Journaling::none;
+        std::string().swap(journal_);
+      }
     }
   }
   if (tracking_) trim_track(out_acked);
@@ -305,7 +333,8 @@ void ResponseWriter::store(Exchange& exchange, std::uint64_t out_acked) {
     } else {
       if (track_.events) {
         // Where no event was complete yet, the stream can be had from its beginning.
-        track_.identified = (events_.stands_at_id() && events_.sendable()) || events_.partial().size() == content_;
+        track_.identified = !events_.overflowed() &&
+                            ((events_.stands_at_id() && events_.sendable()) || events_.partial().size() == content_);
         track_.last_event_id = events_.last_event_id();
         track_.partial_event = events_.partial();
       }

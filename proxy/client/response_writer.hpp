@@ -24,6 +24,8 @@ namespace suture {
 
 class ResponseWriter {
  public:
+  // verify_tail: bytes from one mark to the next. 128 of them (BodyTrack::kMarksMax) are under way at most.
+  static constexpr std::uint64_t kTailStep = 64 * 1024;
   // In front of the content that is given to chunk().
   static constexpr std::size_t kRoom = 10;
 
@@ -76,6 +78,8 @@ class ResponseWriter {
   void journal(std::string_view bytes);
   void journal_overflows();
   void follow(std::uint64_t out_end, std::string_view content);
+  void mark_tail(std::uint64_t out_end, std::string_view content);
+  void leave_out();
   void track_nothing();
   void chunk_behind_heal(std::string_view content, bool last);
   void force(std::string_view& content);
@@ -98,7 +102,9 @@ class ResponseWriter {
   std::uint64_t content_ = 0;
   std::optional<ContentDigest> digest_;
   std::uint32_t verify_tail_ = 0;
-  std::string last_;  // of the content: what the next mark may cover
+  std::string last_;             // of the content: the last verify_tail_ bytes
+  std::uint64_t tail_from_ = 0;  // content at which the last mark's digest begins
+  std::uint64_t marked_ = 0;     // ... up to which the mark before it goes
   BodyTrack track_;
   EventScanner events_;
   std::deque<Forced> forced_;

@@ -115,6 +115,7 @@ class Claim {
   // claim_claimant.cpp
   Outcome stray(const Segment& segment, const ClaimContext& context);
   Outcome probe_answer(const Segment& segment, const ClaimContext& context);
+  bool sends_again(const Segment& segment) const;
   Outcome quiet_answer(const Segment& segment, const ClaimContext& context);
   void note_allowed(const ClaimContext& context);
   Outcome fence_answer(const Segment& segment, const ClaimContext& context);

@@ -17,11 +17,14 @@ namespace suture::healing {
 
 // Times in ms. Every state that is not a resting place ends by one of these.
 struct ClaimOptions {
-  unsigned tries = 3;                 // of a probe or fence at one position; each waits twice as long
-  Millis first_timeout{200};          // TCP_RTO_MIN
-  unsigned rounds_max = 16;           // positions of one claim: a client that moves on for ever is being served
-  Millis lease{1000};                 // PROTOCOL.md, egress rule 4
-  Millis unfenced_timeout{30'000};    // a flow without fence that finds no majority or no quiet
+  unsigned tries = 3;               // of a probe or fence at one position; each waits twice as long
+  Millis first_timeout{200};        // TCP_RTO_MIN
+  unsigned rounds_max = 16;         // positions of one claim: a client that moves on for ever is being served
+  Millis lease{1000};               // PROTOCOL.md, egress rule 4
+  Millis unfenced_timeout{30'000};  // a flow without fence that finds no majority or no quiet
+  // ... whose client has sent something that we do not know: so long it has to send it again (RFC 6298, twice as late
+  // each time) before it counts as acknowledged by the dead owner.
+  Millis resend_patience{3000};
   Millis rebuild_timeout{5000};       // proven, and the driver says nothing
   Millis session_timeout{3'600'000};  // frozen, and nobody says anything
   Millis announce_timeout{3000};      // a claimant that lives announces its claim within it
@@ -43,6 +46,7 @@ struct ClaimContext {
   bool former_clock_known = false;
   bool clocks_apart = false;  // the owner's slot clock and ours differ by more than limits::clock_claim_apart_max_ms
   bool owner_living = false;  // two-way liveness, same incarnation, and it has not said "not mine"
+  Millis owner_dead_for{0};   // not living: since when, as far as known
   bool owner_heard_by_any = false;  // a living peer hears the owner
   bool majority = false;            // we are in liveness with a majority of the configured nodes, ourselves included
   bool former_may_live = true;      // some former owner is not surely silent: its fence is renewed

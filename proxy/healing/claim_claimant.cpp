@@ -70,8 +70,16 @@ Outcome Claim::stray(const Segment& segment, const ClaimContext& context) {
     begin_fencing(out, segment.ack, context);
   } else {
     begin_probing(out, context);
+    // Sent when no acknowledgement of the dead owner's can have been under way any more.
+    resent_ = out.packet == PacketVerdict::hold && sends_again(segment) && context.owner_dead_for >= 2 * options_.lease;
   }
   return out;
+}
+
+// From L on: the client's SND.UNA is not above.
+bool Claim::sends_again(const Segment& segment) const {
+  return seq_at_or_before(segment.seq, facts_.received) &&
+         seq_before(facts_.received, segment.seq + segment.payload_bytes);
 }
 
 bool Claim::fenced_for_us(const Segment& segment, const ClaimContext& context) const {
@@ -146,8 +154,7 @@ Outcome Claim::quiet_answer(const Segment& segment, const ClaimContext& context)
   if (!quiet_since_ || gap || segment.ack != cursor_) quiet_since_ = context.now;
   answered_at_ = context.now;
   cursor_ = segment.ack;
-  resent_ = resent_ || (seq_at_or_before(segment.seq, facts_.received) &&
-                        seq_before(facts_.received, segment.seq + segment.payload_bytes));
+  resent_ = resent_ || sends_again(segment);
   if (!pure_ack(segment)) return out;
   attempt_ = 0;
   deadline_ = context.now + options_.lease / 2;
@@ -156,6 +163,8 @@ Outcome Claim::quiet_answer(const Segment& segment, const ClaimContext& context)
   };
   note_allowed(context);
   if (!two_leases_since(quiet_since_)) return out;
+  const bool in_doubt = !resent_ && seq_before(facts_.received, segment.seq);
+  if (in_doubt && context.now - started_ < options_.resend_patience) return out;
   if (two_leases_since(allowed_since_)) {
     prove(out, segment, context);
   }
@@ -335,8 +344,8 @@ void Claim::give_up(Outcome& out, GiveUpReason reason, const ClaimContext& conte
 // leaving it out would make S too small.
 void Claim::prove(Outcome& out, const Segment& answer, const ClaimContext& context) {
   if (!fenceable()) {
-    // A client whose SND.UNA is L sends again from there; one that did not in two leases has nothing to send: the dead
-    // owner acknowledged it.
+    // A client whose SND.UNA is L sends again from there; one that did not has nothing to send: the dead owner
+    // acknowledged it.
     fence_ack_ = resent_ ? facts_.received : seq_max(facts_.received, answer.seq);
   }
   const bool lost = seq_before(facts_.received, fence_ack_);

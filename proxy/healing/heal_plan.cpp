@@ -134,10 +134,25 @@ class Ladder {
       refused = e.body->events ? events_refusal(e) : refetch_refusal(e);
     }
     if (refused) return reset(refused);
-    // Behind this response the client may hold bytes that answer what it sent after this request.
+    const char* behind = behind_refusal(e);
+    if (behind) return reset(behind);
+    Resumption out = go_on(rung, place, ends_behind(place) || last_exchange(e) || proof_.identical_only || unproven(e));
+    out.refetch = rung == ResumeRung::range && e.body && refetch_refusal(e) == nullptr;
+    return out;
+  }
+
+  // Behind this response the client may hold bytes that answer what it sent after this request.
+  bool unproven(const Exchange& e) const {
     const auto requested = request_end(e);
-    const bool unproven = proof_.identical_only || (above_cursor() && (!requested || sent_ > *requested));
-    return go_on(rung, place, ends_behind(place) || last_exchange(e) || unproven);
+    return above_cursor() && (!requested || sent_ > *requested);
+  }
+
+  // Whether it does: our FIN would stand where these are, and the client's kernel, which has them, would not see it.
+  const char* behind_refusal(const Exchange& e) const {
+    if (!unproven(e)) return nullptr;
+    const bool none = record_.facts.sack_ok && !proof_.sack_full && e.response_framing == BodyFraming::length &&
+                      proof_.sack_edge <= e.response_head_end + e.response_length;
+    return none ? nullptr : above_cursor();
   }
 
   // The body once more from its beginning: what the client may hold of it must lie below a mark.

@@ -329,6 +329,56 @@ TEST(ClaimUnfenced, NeedsTwoQuietLeasesAndAMajority) {
   }
 }
 
+// The client has sent something that the record does not know: S = L + 100.
+Segment beyond(std::uint32_t seq, std::uint32_t bytes) {
+  Segment s = segment(seq, kSent, 0);
+  s.timestamps.reset();
+  s.payload_bytes = bytes;
+  return s;
+}
+
+// Answers every probe; `again_at` ms: the client's retransmission. The proof, and when.
+std::pair<std::optional<Proof>, int> proof_in_doubt(Claim& claim, int again_at = -1) {
+  for (int ms = 20; ms <= 6000; ms += 20) {
+    if (ms == again_at) claim.on_packet(beyond(kL, 100), at(ms));
+    if (find<action::Send>(claim.on_tick(at(ms))) == nullptr) continue;
+    const Outcome out = claim.on_packet(beyond(kL + 100, 0), at(ms));
+    if (const auto* proven = find<action::Proven>(out)) return {proven->proof, ms};
+  }
+  return {std::nullopt, 0};
+}
+
+TEST(ClaimUnfenced, WhatTheClientDoesNotSendAgainWasAcknowledged) {
+  Claim silent = claimant(unfenced(false));
+  silent.start(at(0));
+  const auto [lost, late] = proof_in_doubt(silent);
+  ASSERT_TRUE(lost);
+  EXPECT_TRUE(lost->lost_bytes);
+  EXPECT_EQ(lost->received, kL + 100);
+  EXPECT_GE(late, 3000) << "time to send it again";
+
+  Claim resending = claimant(unfenced(false));
+  resending.start(at(0));
+  const auto [kept, soon] = proof_in_doubt(resending, 2400);
+  ASSERT_TRUE(kept);
+  EXPECT_FALSE(kept->lost_bytes);
+  EXPECT_EQ(kept->received, kL);
+  EXPECT_LT(soon, 3000);
+}
+
+TEST(ClaimUnfenced, ARetransmissionLongAfterTheDeathIsProofAtOnce) {
+  for (const bool long_dead : {false, true}) {
+    Claim claim = claimant(unfenced(false));
+    ClaimContext opening = at(0);
+    opening.owner_dead_for = long_dead ? 2 * ClaimOptions{}.lease : Millis{500};
+    claim.on_packet(beyond(kL, 100), opening);
+    ASSERT_EQ(claim.state(), FlowState::probing);
+    const auto [proof, when] = proof_in_doubt(claim);
+    ASSERT_TRUE(proof);
+    EXPECT_EQ(proof->lost_bytes, !long_dead) << "an acknowledgement may have been under way";
+  }
+}
+
 TEST(ClaimUnfenced, ATimestampRewritingBoxGetsNoFence) {
   Claim claim = claimant(unfenced(true));
   claim.on_packet(segment(kL, kSent, kNow - 5), at(0));

@@ -131,8 +131,12 @@ TEST(SackFull, IdenticalBytesMayFollowAnyList) {
   check({
       {"of known length and tag", response(), 700, sack_to(900, false), kRange},
       {"whatever it holds above", response(), 700, sack_to(900, true), kRange},
-      {"and behind it, perhaps, an answer to what else it has sent: a FIN", response(), 700,
-       both(kMoreSent, sack_to(900, true)), kRange, "", true},
+      {"all of it of this response, though more was asked: a FIN behind it", response(), 700,
+       both(kMoreSent, sack_to(1050, false)), kRange, "", true},
+      {"of an answer to what else it has sent, too: it would never see our FIN", response(), 700,
+       both(kMoreSent, sack_to(1051, false)), kReset, heal_reason::sack_above},
+      {"or nobody knows how much", response(), 700, both(kMoreSent, sack_to(900, true)), kReset,
+       heal_reason::sack_above},
   });
 }
 
