@@ -24,6 +24,7 @@ ClaimOptions Node::options() {
   o.grace_max = Millis{8000};
   o.renew_every = Millis{10'000};
   o.unfenced_timeout = Millis{3000};
+  o.resend_patience = Millis{600};
   o.lease = Millis{200};
   o.rounds_max = 5;
   return o;

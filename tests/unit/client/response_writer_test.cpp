@@ -147,8 +147,19 @@ TEST_F(ResponseWriterTest, MarksAndChunksAreBounded) {
     ASSERT_TRUE(mark_beyond(*exchange.body, out, content)) << "the last mark covers all that was sent";
   }
   chunk("ab");
+  content += 2;
   writer.store(exchange, 0);
-  EXPECT_FALSE(exchange.body) << "too many chunks on their way: not to be continued";
+  ASSERT_TRUE(exchange.body);
+  EXPECT_TRUE(exchange.body->chunks.empty()) << "too many chunks on their way: inside them nobody knows his place";
+  EXPECT_FALSE(place_of(*exchange.body, out - 1));
+  ASSERT_TRUE(place_of(*exchange.body, out));
+  EXPECT_EQ(place_of(*exchange.body, out)->content, content);
+  const std::uint64_t behind = out;
+  chunk("cde");
+  writer.store(exchange, behind);
+  ASSERT_TRUE(place_of(*exchange.body, out)) << "behind them they do again";
+  EXPECT_EQ(place_of(*exchange.body, out)->content, content + 3);
+  EXPECT_TRUE(mark_beyond(*exchange.body, out, content + 3));
 }
 
 // From every place: the bytes behind it are the same, however the new content is cut.

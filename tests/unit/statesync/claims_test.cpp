@@ -157,7 +157,8 @@ TEST_F(ClaimsTest, the_owner_is_told_of_a_claim_once_and_again_when_it_changes) 
   again.in_known = 99;
   remote(again);
   EXPECT_EQ(told.size(), 1u);
-  remote(claim(1, kB, 1, 60));
+  again.fence = 60;
+  remote(again);
   EXPECT_EQ(told.size(), 2u) << "fence renewed";
   remote(claim(1, kC, 2, 70));
   EXPECT_EQ(told.back(), std::pair(3u, 2u)) << "a second heir";
@@ -217,6 +218,42 @@ TEST_F(ClaimsTest, another_connection_of_the_client_is_no_claim) {
   EXPECT_EQ(directory.claim_epoch(key(1)), 1u);
   EXPECT_TRUE(directory.erase_own(key(1), 1));
   EXPECT_EQ(owner(1), 2u);
+}
+
+TEST_F(ClaimsTest, an_owner_that_contradicts_itself_is_not_healed_from) {
+  auto told_first = claim(1, kB, 0);
+  told_first.in_known = 500;
+  told_first.out_acked = 900;
+  told_first.http.emplace();
+  struct Row {
+    const char* what;
+    std::function<void(SessionRecord&)> change;
+  };
+  const Row rows[] = {{"it knew more of the client", [](SessionRecord& r) { r.in_known = 497; }},
+                      {"the client had acknowledged more", [](SessionRecord& r) { r.out_acked = 898; }},
+                      {"another connection", [](SessionRecord& r) { r.facts.iss += 1; }},
+                      {"another mode", [](SessionRecord& r) { r.mode = SessionMode::tcp; }}};
+  std::uint64_t session = 1, counted = 0;
+  for (const Row& row : rows) {
+    told_first.session_id = ++session;
+    EXPECT_NE(remote(told_first), Applied::contradictory) << row.what;
+    ASSERT_TRUE(directory.find(key(1))->http);
+    auto later = told_first;
+    later.in_known = 499;  // a FIN that was counted
+    EXPECT_EQ(remote(later), Applied::stored) << row.what;
+    later = told_first;
+    row.change(later);
+    EXPECT_EQ(remote(later), Applied::contradictory) << row.what;
+    EXPECT_FALSE(directory.find(key(1))->http) << row.what << ": nothing to go on from";
+    EXPECT_EQ(directory.find(key(1))->in_known, 499u);
+    EXPECT_EQ(remote(told_first), Applied::contradictory) << row.what << ": the first story again is no better";
+    counted += 2;
+    EXPECT_EQ(directory.applied(Applied::contradictory).value(), counted);
+  }
+  auto claimed = claim(1, kC, 1);
+  claimed.http.emplace();
+  remote(claimed);
+  EXPECT_TRUE(directory.find(key(1))->http) << "another owner's word";
 }
 
 TEST_F(ClaimsTest, epochs_from_the_future_are_refused) {
