@@ -224,6 +224,7 @@ TEST_F(ClaimsTest, an_owner_that_contradicts_itself_is_not_healed_from) {
   auto told_first = claim(1, kB, 0);
   told_first.in_known = 500;
   told_first.out_acked = 900;
+  told_first.mode = SessionMode::http;
   told_first.http.emplace();
   struct Row {
     const char* what;
