@@ -33,7 +33,7 @@ struct BodyTrack {
   std::string tail;             // chunked, its end known: last chunk and trailer section
   // text/event-stream (WHATWG HTML, server-sent events): as of the end of the journal.
   bool events = false;
-  bool identified = false;    // an id was seen: the stream can be asked for again
+  bool identified = false;    // it can be asked for again: behind last_event_id, or from its beginning
   std::string last_event_id;  // of the last complete event
   std::string partial_event;  // content of the event under way
 

@@ -12,7 +12,7 @@
 namespace suture {
 
 // Where an HTTP/1.1 session stands. The oldest request without a complete response decides; later pipelined requests
-// are counted only (they are in [request_end, in_known) and have not been passed to the application).
+// are counted, and their bytes are in `pending` (they have not been passed to the application).
 enum class HttpPhase : std::uint8_t {
   idle = 0,      // every response so far was written; the next request has not begun
   head = 1,      // part of a request head has arrived

@@ -1,6 +1,6 @@
 // A repeated response against what a former owner said of the first: the client holds its content up to `from`, and
-// possibly bytes out of order up to `need` (`out` offset). Only if a mark at or beyond both is met by the new content,
-// what the client holds is its beginning; then everything from `from` on may follow. Sans-I/O.
+// possibly more out of order. Only if a mark at or beyond both (the caller chooses it) is met by the new content, what
+// the client holds is its beginning; then everything from `from` on may follow. Sans-I/O.
 #pragma once
 
 #include <cstdint>

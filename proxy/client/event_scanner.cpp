@@ -17,7 +17,7 @@ bool has_nul(std::string_view text) {
 }  // namespace
 
 EventScanner::EventScanner(std::string last_event_id, bool identified, std::string_view partial)
-    : last_event_id_(std::move(last_event_id)), identified_(identified), at_start_(false) {
+    : last_event_id_(std::move(last_event_id)), identified_(identified), begun_(identified), at_start_(false) {
   if (last_event_id_.size() > kIdBytesMax) {
     id_too_long_ = true;
     last_event_id_.clear();
@@ -36,11 +36,14 @@ void EventScanner::feed(std::string_view content) {
   content = skip_bom(content);
   std::size_t block = 0;  // of `content`: where the block under way begins, or goes on
   for (std::size_t at = 0; at < content.size();) {
-    if (std::exchange(after_cr_, false) && content[at] == '\n') {
-      const bool ends_block = at == block && partial_.empty() && !partial_too_long_;
-      ++at;
-      if (ends_block) block = at;
-      continue;
+    if (std::exchange(after_cr_, false)) {
+      const bool line_feed = content[at] == '\n';
+      if (line_feed) ++at;
+      if (std::exchange(ends_block_, false)) {
+        end_block();
+        block = at;
+      }
+      if (line_feed) continue;
     }
     const std::size_t end = content.find_first_of("\r\n", at);
     if (end == std::string_view::npos) {
@@ -55,6 +58,8 @@ void EventScanner::feed(std::string_view content) {
       end_line(part);
       continue;
     }
+    ends_block_ = after_cr_;
+    if (ends_block_) continue;
     end_block();
     block = at;
   }
@@ -111,6 +116,7 @@ void EventScanner::end_block() {
   partial_.clear();
   partial_too_long_ = false;
   const bool event = std::exchange(pending_data_, false);
+  begun_ = begun_ || event || pending_;
   if (!std::exchange(pending_, false)) {
     if (event) unnamed_since_ = true;
     return;

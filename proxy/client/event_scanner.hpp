@@ -5,8 +5,8 @@
 //                                                                                      partial()
 //
 // A block of lines ends with its empty line, whether it dispatches an event or not: the next connection's content may
-// begin there. Lines end with CR LF, LF or CR; a CR that ends a block ends it at once, and a LF behind it still belongs
-// to that end.
+// begin there. Lines end with CR LF, LF or CR. A block that a CR ends is under way until the byte behind it is known: a
+// LF belongs to that end, and an heir must not leave it out.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +31,9 @@ class EventScanner {
   bool identified() const { return identified_; }
   // What begins behind last_event_id() begins behind what was sent: not where an event without an id came behind it.
   bool stands_at_id() const { return identified_ && !unnamed_since_; }
+  // Some block so far carried data or an id. Otherwise the stream may be asked for from its beginning: comments and
+  // `retry` come to the client once more, and nothing else does.
+  bool begun() const { return begun_; }
   // What a client would send in Last-Event-ID; empty: it would send none. As received: bytes that are no UTF-8 are not
   // replaced.
   const std::string& last_event_id() const { return last_event_id_; }
@@ -66,6 +69,8 @@ class EventScanner {
   bool line_cut_ = false;     // line_ lacks the line's end so far
   bool nul_cut_off_ = false;  // ... and a NUL was in it
   bool after_cr_ = false;
+  bool ends_block_ = false;  // ... which ends the block, with the LF behind it if there is one
+  bool begun_ = false;
   bool at_start_ = true;  // partial_ is the beginning of a BOM, perhaps
 };
 

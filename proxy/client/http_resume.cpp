@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <proxy/client/chunk_layout.hpp>
+#include <proxy/client/event_rest.hpp>
 #include <proxy/client/http_session.hpp>
 #include <proxy/client/known_bytes.hpp>
 #include <proxy/client/priming.hpp>
@@ -170,6 +171,13 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
   if (rung == ResumeRung::events) {
     writer_.resume_events(http, route_->journal_bytes_max);
     resumed_ = Resumed{rung, at, {}, Millis::max(), TimePoint::max(), http.body->partial_event, {}};
+    // The client is to get the stream's very beginning: it has nothing, or a part of the BOM.
+    std::optional<std::uint64_t> content = at - http.response_head_end;
+    if (http.response_framing == BodyFraming::chunked) {
+      const auto place = place_of(*http.body, at);
+      content = place ? std::optional(place->content) : std::nullopt;
+    }
+    resumed_->begins = content && begins_stream(resumed_->partial, *content);
     return true;
   }
   if (rung == ResumeRung::range) {
@@ -273,22 +281,11 @@ bool HttpSession::take_rest(std::string_view rest) {
 std::optional<std::string> HttpSession::match_rest(std::string_view content, bool last) {
   Resumed& resumed = *resumed_;
   if (resumed.rung == ResumeRung::events) {
-    // A stream begins with a BOM, perhaps; the middle of one does not.
     resumed.begun.append(content);
-    constexpr std::string_view kBom = "\xef\xbb\xbf";
-    // The client's own beginning of the stream, if it has none of it.
-    const bool begins = resumed.partial.empty() && record_.http->body->last_event_id.empty();
-    if (!begins && !last && resumed.begun.size() < kBom.size() && kBom.starts_with(resumed.begun)) return std::string();
-    const bool bom = !begins && resumed.begun.starts_with(kBom);
-    const std::string_view stream = std::string_view(resumed.begun).substr(bom ? 3 : 0);
-    const std::size_t n = std::min(stream.size(), resumed.partial.size());
-    if (stream.substr(0, n) != resumed.partial.substr(0, n))
-      return resume_fails(heal_reason::other_response), std::nullopt;
-    if (n < resumed.partial.size()) {
-      if (last) return resume_fails(heal_reason::other_response), std::nullopt;
-      return std::string();
-    }
-    std::string out(stream.substr(n));
+    const auto rest = rest_of_events(resumed.begun, resumed.partial, resumed.begins, last);
+    if (!rest.follows) return resume_fails(heal_reason::other_response), std::nullopt;
+    if (!rest.from) return std::string();
+    std::string out = resumed.begun.substr(*rest.from);
     resumed_.reset();
     return out;
   }

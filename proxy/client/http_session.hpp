@@ -178,6 +178,7 @@ class HttpSession final : public Session {
     Millis patience = Millis::max();        // so long the application has for it to be certain
     TimePoint until = TimePoint::max();
     std::string partial, begun;  // events: content of the event under way, then and now
+    bool begins = false;         // events: from the stream's first byte on, or within its BOM
     bool or_refetch = false;     // range: everything again will do, too
   };
   std::optional<Resumed> resumed_;

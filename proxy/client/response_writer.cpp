@@ -259,9 +259,8 @@ void ResponseWriter::resume_events(const Exchange& exchange, std::size_t journal
   track_ = *exchange.body;
   journal_start_ = exchange.journal_start;
   if (exchange.journal) journal_ = *exchange.journal;
-  // Without an id it goes on from its beginning: of no event the end has been sent.
   const bool named = !track_.last_event_id.empty();
-  content_ = track_.partial_event.size() + (named ? 1 : 0);
+  content_ = track_.partial_event.size();
   events_ = EventScanner(track_.last_event_id, named, track_.partial_event);
 }
 
@@ -333,8 +332,8 @@ void ResponseWriter::store(Exchange& exchange, std::uint64_t out_acked) {
     } else {
       if (track_.events) {
         // Where no event was complete yet, the stream can be had from its beginning.
-        track_.identified = !events_.overflowed() &&
-                            ((events_.stands_at_id() && events_.sendable()) || events_.partial().size() == content_);
+        track_.identified =
+            !events_.overflowed() && (!events_.begun() || (events_.stands_at_id() && events_.sendable()));
         track_.last_event_id = events_.last_event_id();
         track_.partial_event = events_.partial();
       }

@@ -14,7 +14,8 @@
 //   - our own words (503, a new response, new events): only if c is exactly the end of a message, or of what the record
 //     holds of it, and nothing can lie above it. This is stricter than PROTOCOL.md's "S = L" for clients without SACK:
 //     S = L says that nothing was asked beyond the record, not that what the record itself owes was not half delivered.
-// A FIN at the end of a complete response is always safe: what the client may hold behind it is discarded.
+// A FIN at the end of a complete response is safe where the client holds nothing behind it: else its kernel, once the
+// gap is filled, stands behind our FIN and never sees it.
 //
 // What the record holds is written first, and the rung is chosen for the place behind it: for its end, or where that
 // leads nowhere for the end of a message below, or for c itself.

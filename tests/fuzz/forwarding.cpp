@@ -73,7 +73,7 @@ struct Body {
   std::size_t used = 0;
 };
 
-// As HttpSession::take_body() does.
+// As HttpSession::feed_body() does.
 void feed(Body& body, std::string_view in) {
   std::string content;
   body.used += body.reader.feed(in, &content);

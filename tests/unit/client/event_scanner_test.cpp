@@ -47,6 +47,7 @@ View reference(const std::string& content) {
     const std::string line = content.substr(at, end - at);
     at = end + (content.compare(end, 2, "\r\n") == 0 ? 2 : 1);
     if (line.empty()) {
+      if (at == content.size() && content.back() == '\r') break;  // whether a LF belongs to it is not known yet
       block = at;
       if (id) view.id = *id;
       view.identified = view.identified || id;
@@ -73,8 +74,10 @@ const std::vector<Row> kRows = {
     {"nothing", "", {"", false, ""}},
     {"LF", "id: 1\ndata: a\n\n", {"1", true, ""}},
     {"CR LF", "id: 1\r\ndata: a\r\n\r\n", {"1", true, ""}},
-    {"CR", "id: 1\rdata: a\r\r", {"1", true, ""}},
-    {"every end once", "id: 1\ndata: a\r\ndata: b\r\n\nid: 2\r\r", {"2", true, ""}},
+    {"CR, and perhaps a LF", "id: 1\rdata: a\r\r", {"", false, "id: 1\rdata: a\r\r"}},
+    {"CR and no LF", "id: 1\rdata: a\r\rd", {"1", true, "d"}},
+    {"CR LF, half of the last", "id: 1\r\ndata: a\r\n\r", {"", false, "id: 1\r\ndata: a\r\n\r"}},
+    {"every end once", "id: 1\ndata: a\r\ndata: b\r\n\nid: 2\r\r", {"1", true, "id: 2\r\r"}},
     {"CR ends the block, LF belongs to that", "data: a\r\r\ndata: b", {"", false, "data: b"}},
     {"LF CR is two ends", "data: a\n\rdata: b", {"", false, "data: b"}},
     {"CR LF LF", "id: 4\r\n\ndata", {"4", true, "data"}},
@@ -100,7 +103,7 @@ const std::vector<Row> kRows = {
     {"not id: longer name", "idx: 3\n\nids\n\n", {"", false, ""}},
     {"not id: space before", " id: 3\n\n", {"", false, ""}},
     {"not id: space behind", "id : 3\n\n", {"", false, ""}},
-    {"empty lines", "\n\n\r\n\r", {"", false, ""}},
+    {"empty lines", "\n\n\r\n\r", {"", false, "\r"}},
     {"BOM", "\xef\xbb\xbfid: 1\n\n", {"1", true, ""}},
     {"BOM, line under way", "\xef\xbb\xbfid: 1", {"", false, "id: 1"}},
     {"part of a BOM", "\xef\xbb", {"", false, "\xef\xbb"}},
@@ -203,7 +206,7 @@ TEST(EventScanner, LongBlockCannotBeResumedUntilItEnds) {
   pieces.feed("\nid: 2\r");
   EXPECT_TRUE(pieces.overflowed());
   pieces.feed("\n\r");
-  EXPECT_EQ(view_of(pieces), (View{"2", true, ""}));
+  EXPECT_TRUE(pieces.overflowed()) << "a LF may belong to its end";
   pieces.feed("\n");
   EXPECT_EQ(view_of(pieces), (View{"2", true, ""}));
 }
