@@ -3,7 +3,7 @@
 //
 //   death of (node, incarnation) ── start ──> digest ──> sample ──> judge ─┬─ answers ──> burst ──┐
 //                                             (our share)   ^  1 %         └─ none ──> wait ──┐   │ a window of fresh
-//                                                           └── 0.1 s doubling to 60 s ───────┘ <─┘ probes, no answer
+//                                                           └── 0.1 s doubling to 75 s ───────┘ <─┘ probes, no answer
 //
 // Share: each key is probed first by one of the living nodes, the same for all that see the same members (prober_of()).
 // That one may not have the record, or may have died or begun meanwhile: the others ask late_after later, if the record
@@ -11,7 +11,7 @@
 // Sample: if the node is really dead, its clients' answers reach the survivors. If it only seems dead, its clients go
 // on sending to it, and their answers, too: nothing comes to us, nobody claims, and the burst stays a sample a minute
 // until answers come (routes were slow) or the node is alive again (stop()).
-// A key is asked again after 0.1 s doubling to 60 s, until it is claimed (removed()), its record ends, or the session's
+// A key is asked again after 0.1 s doubling to 75 s, until it is claimed (removed()), its record ends, or the session's
 // own timeout has passed since its last activity.
 #pragma once
 
@@ -61,7 +61,9 @@ class Prober {
     // An answer that has not come by then is none: asked again soon, since a PoP that still takes the node for living
     // sends what it gets to the dead.
     Millis first_timeout{100};
-    Millis backoff_min{100}, backoff_max{60000};
+    // More than the 60 s of a TIME_WAIT (TCP_TIMEWAIT_LEN), which begins anew with each probe: of a connection that its
+    // client has closed, the next probe finds nothing any more.
+    Millis backoff_min{100}, backoff_max{75'000};
     Millis late_after{1000};          // keys of other members
     Millis idle_timeout{3600000};     // the session's own; measured from its record's last change
     std::size_t keys_max = 1U << 20;  // of one node
