@@ -191,7 +191,7 @@ TEST_F(ProberTest, silent_clients_are_asked_again_with_back_off_until_the_sessio
     const auto gap = asked_at[i] - asked_at[i - 1];
     EXPECT_GE(gap, expected);
     EXPECT_LE(gap, expected + 40);
-    expected = std::min<std::int64_t>(60000, 2 * expected);
+    expected = std::min<std::int64_t>(75000, 2 * expected);
   }
   EXPECT_LT(asked_at.back(), 3600000);
   EXPECT_TRUE(prober().idle()) << "given up";
@@ -200,14 +200,14 @@ TEST_F(ProberTest, silent_clients_are_asked_again_with_back_off_until_the_sessio
 TEST_F(ProberTest, an_answer_without_a_claim_is_asked_again_much_later) {
   flows(0, 1);
   prober().start(kDead, kLife);
-  run(59000, everybody);
+  run(74000, everybody);
   EXPECT_EQ(count, 1u);
-  run(62000);
+  run(77000);
   EXPECT_EQ(count, 2u);
-  run(119000);
+  run(149000);
   EXPECT_EQ(count, 2u) << "and not sooner after that";
   prober().owner_changed(key(0));
-  run(119010);
+  run(149010);
   EXPECT_TRUE(prober().idle());
 }
 
