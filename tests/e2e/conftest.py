@@ -149,6 +149,9 @@ def settle(lab):
         if link["emulation"]:
             lab.ok("link", link["a"] if not link["a"].startswith("core") else link["b"])
     for pop in status["pops"]:
+        if pop["ready"]:
+            denied = lab.metric(pop["name"], "suture_directory_records_total", outcome="contradictory")
+            assert denied == 0, f"{pop['name']}: in the test before, {denied:.0f} records contradicted earlier ones of their owner"
         if not (pop["running"] and pop["ready"] and pop["announcing"]):
             lab.run("thaw", pop["name"])
             lab.run("undrain", pop["name"])
