@@ -23,14 +23,15 @@ const std::map<std::string, const char*> required{
     {"SUTURE_UPSTREAM", "the application, e.g. 127.0.0.1:8080"},
     {"SUTURE_VIPS", "the anycast addresses, e.g. 203.0.113.10,2001:db8:113::10"},
 };
-const std::set<std::string> known{"SUTURE_ADMIN",      "SUTURE_ADMIN_ALLOW_REMOTE",
-                                  "SUTURE_ANNOUNCE",   "SUTURE_HEALTH_PATH",
-                                  "SUTURE_INTERFACES", "SUTURE_LISTEN",
-                                  "SUTURE_LOG_FORMAT", "SUTURE_LOG_LEVEL",
-                                  "SUTURE_MODE",       "SUTURE_NAME",
-                                  "SUTURE_NODE",       "SUTURE_PEERS",
-                                  "SUTURE_PKI",        "SUTURE_UNDERLAY",
-                                  "SUTURE_UPSTREAM",   "SUTURE_VIPS"};
+const std::set<std::string> known{"SUTURE_ADMIN",       "SUTURE_ADMIN_ALLOW_REMOTE",
+                                  "SUTURE_ANNOUNCE",    "SUTURE_DRAIN_MS",
+                                  "SUTURE_HEALTH_PATH", "SUTURE_INTERFACES",
+                                  "SUTURE_LISTEN",      "SUTURE_LOG_FORMAT",
+                                  "SUTURE_LOG_LEVEL",   "SUTURE_MODE",
+                                  "SUTURE_NAME",        "SUTURE_NODE",
+                                  "SUTURE_PEERS",       "SUTURE_PKI",
+                                  "SUTURE_UNDERLAY",    "SUTURE_UPSTREAM",
+                                  "SUTURE_VIPS"};
 
 // Without what they all begin with: a mistyped one is nearest to another's word.
 std::set<std::string> known_words() {
@@ -210,6 +211,7 @@ LoadResult load_environment(const char* const* environment) {
   write_statesync(out);
   out.section("announce", {{"enabled", "SUTURE_ANNOUNCE"}});
   write_health(out);
+  out.section("timeouts", {{"drain_ms", "SUTURE_DRAIN_MS"}});
   out.section("admin", {{"listen", "SUTURE_ADMIN"}, {"allow_remote", "SUTURE_ADMIN_ALLOW_REMOTE"}});
   out.section("log", {{"level", "SUTURE_LOG_LEVEL"}, {"format", "SUTURE_LOG_FORMAT"}});
 

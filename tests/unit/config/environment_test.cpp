@@ -64,6 +64,7 @@ TEST_F(EnvironmentTest, EveryVariableGoesWhereItBelongs) {
                             {"SUTURE_ANNOUNCE", "false"},
                             {"SUTURE_ADMIN", "198.18.0.1:9180"},
                             {"SUTURE_ADMIN_ALLOW_REMOTE", "true"},
+                            {"SUTURE_DRAIN_MS", "3600000"},
                             {"SUTURE_LOG_LEVEL", "warn"},
                             {"SUTURE_LOG_FORMAT", "json"}});
   ASSERT_TRUE(loaded.config) << all(loaded);
@@ -80,6 +81,7 @@ TEST_F(EnvironmentTest, EveryVariableGoesWhereItBelongs) {
   EXPECT_EQ(to_string(c.peers[1].statesync), "[fd00:5::3]:7100");
   EXPECT_FALSE(c.announce.enabled);
   EXPECT_EQ(to_string(c.admin.listen), "198.18.0.1:9180");
+  EXPECT_EQ(c.timeouts.drain_ms, 3'600'000U);
   EXPECT_EQ(c.log.level, log::Level::warn);
   EXPECT_EQ(c.log.format, log::Format::json);
 }
@@ -117,6 +119,7 @@ TEST_F(EnvironmentTest, MistakesNameTheVariable) {
       {"SUTURE_PEERS", "x=198.18.0.2", "SUTURE_PEERS: peers[0].id: 'x' is not a whole number"},
       {"SUTURE_PEERS", "1=198.18.0.2", "SUTURE_PEERS: "},
       {"SUTURE_ANNOUNCE", "perhaps", "SUTURE_ANNOUNCE: announce.enabled: 'perhaps'"},
+      {"SUTURE_DRAIN_MS", "1m", "SUTURE_DRAIN_MS: timeouts.drain_ms: '1m'"},
       {"SUTURE_LOG_LEVEL", "loud", "SUTURE_LOG_LEVEL: log.level: 'loud'"},
       {"SUTURE_ADMIN", "0.0.0.0:9180", "SUTURE_ADMIN: admin.listen: "},
       {"SUTURE_PKI", "/nonexistent", "SUTURE_PKI: statesync.cert_file: "},
