@@ -4,8 +4,8 @@
 
 namespace suture {
 
-ContentMatcher::ContentMatcher(const BodyMark& mark, std::uint64_t from)
-    : mark_(mark), from_(from), start_(std::min(mark.from, from)), fed_(start_) {
+ContentMatcher::ContentMatcher(const BodyMark& mark, std::uint64_t from, std::uint32_t keep)
+    : mark_(mark), from_(from), keep_(keep), start_(std::min(mark.from, from)), fed_(start_) {
   feed({});
 }
 
@@ -23,7 +23,8 @@ ContentMatcher::Status ContentMatcher::feed(std::string_view content) {
   };
   if (status_ == Status::more && fed_ <= from_) {
     const std::string_view piece = part(from_);
-    if (mark_.from != 0) skipped_.append(piece);
+    if (keep_ != 0) skipped_.append(piece);
+    if (skipped_.size() > 2 * std::size_t{keep_}) skipped_.erase(0, skipped_.size() - keep_);
     if (fed_ == from_) before_ = digest_;
   }
   if (status_ == Status::more && fed_ >= from_) {

@@ -16,8 +16,8 @@ class ContentMatcher {
  public:
   enum class Status : std::uint8_t { more, matched, mismatch };
 
-  // `mark` lies at or behind both (chunk_layout.hpp, mark_beyond).
-  ContentMatcher(const BodyMark& mark, std::uint64_t from);
+  // `mark` lies at or behind both (chunk_layout.hpp, mark_beyond). `keep`: so many bytes before `from` are wanted back.
+  ContentMatcher(const BodyMark& mark, std::uint64_t from, std::uint32_t keep = 0);
   // Where the content that feed() wants begins: 0, or behind it if the mark does not cover all.
   std::uint64_t start() const { return start_; }
 
@@ -26,7 +26,7 @@ class ContentMatcher {
   Status status() const { return status_; }
   // Matched: the content from `from` on that was fed.
   std::string take() { return std::move(held_); }
-  // From start() to `from`. Of a mark that does not begin at 0; matched only.
+  // The last `keep` bytes, or more, of what was fed before `from`. Matched only.
   std::string take_before() { return std::move(skipped_); }
   // Of the content before `from`. Matched only.
   const ContentDigest& digest() const { return before_; }
@@ -35,6 +35,7 @@ class ContentMatcher {
  private:
   BodyMark mark_;
   std::uint64_t from_;
+  std::uint32_t keep_;
   std::uint64_t start_;
   std::uint64_t fed_;
   ContentDigest digest_, before_;

@@ -198,7 +198,7 @@ bool HttpSession::resume_response(ResumeRung rung, std::uint64_t at) {
     if (!mark || mark->from > wanted || has - mark->from > kVerifiedMax ||
         mark->content - has > limits::primed_bytes_max)
       return resume_fails(heal_reason::no_checkpoint), false;
-    resumed_->matcher.emplace(*mark, has);
+    resumed_->matcher.emplace(*mark, has, route_->verify_tail);
     resumed_->patience = patience(mark->content - resumed_->matcher->start());
     patience_begins();
     range_from_ = resumed_->matcher->start();
