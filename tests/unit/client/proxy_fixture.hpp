@@ -128,6 +128,7 @@ class Application {
     if (fd_ >= 0) ::close(std::exchange(fd_, -1));
   }
   std::uint16_t port() const { return port_; }
+  int fd() const { return fd_; }
   Peer accept() const {
     const int fd = ::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC);
     EXPECT_GE(fd, 0) << "the proxy did not connect";

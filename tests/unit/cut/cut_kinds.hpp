@@ -186,6 +186,25 @@ inline std::vector<CutKind> cut_kinds() {
        Worst::continued,
        {},
        50});
+  // A strong entity tag, and no idea of Range; with other bytes behind it; and one that says it knows Range.
+  const auto ignores_range = [=](const std::string& fields) { return one(with_length(long_content, fields)); };
+  add({"range_ignored", {get("/1"), get("/2")}, ignores_range("ETag: \"v1\"\r\n")});
+  add({"range_ignored_changed",
+       {get("/1")},
+       [=, n = std::make_shared<std::atomic<int>>(0)](const Asked&) {
+         const std::string other = "x" + long_content.substr(1);
+         return std::vector<std::string>{with_length((*n)++ ? other : long_content, "ETag: \"v1\"\r\n")};
+       },
+       Worst::continued,
+       false,
+       Worst::reset,
+       "x" + long_content.substr(1)});
+  add({"range_promised_and_ignored",
+       {get("/1")},
+       ignores_range("ETag: \"v1\"\r\nAccept-Ranges: bytes\r\n"),
+       Worst::continued,
+       false,
+       Worst::reset});
   // Other content under the same ETag: an application that breaks its promise is found out.
   add({"broken_promise",
        {get("/1")},
