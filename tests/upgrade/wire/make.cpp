@@ -1,5 +1,5 @@
-// make DIR: writes the messages of messages.hpp into DIR, NAME.bin as they go over the wire and NAME.txt for people.
-// Compiled against the previous build by tests/upgrade/wire/make.
+// make DIR: writes the messages of messages.hpp into DIR, NAME.bin as they go over the wire and, of the stream's,
+// NAME.txt for people. Compiled against the previous build by tests/upgrade/wire/make.
 #include <fstream>
 #include <iostream>
 #include <string>
@@ -39,5 +39,10 @@ int main(int argc, char** argv) {
     good &= write<v1::ToReceiver>(std::string(argv[1]) + "/to_receiver." + name, message);
   for (const auto& [name, message] : upgrade::to_sender())
     good &= write<v1::ToSender>(std::string(argv[1]) + "/to_sender." + name, message);
+  for (const auto& [name, datagram] : upgrade::datagrams()) {
+    const auto bytes = encode(datagram, upgrade::pair_key());
+    std::ofstream(std::string(argv[1]) + "/liveness." + name + ".bin", std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  }
   return good ? 0 : 1;
 }

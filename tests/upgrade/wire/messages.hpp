@@ -12,6 +12,7 @@
 
 #include <boost/asio/ip/address.hpp>
 
+#include <statesync/liveness_wire.hpp>
 #include <statesync/messages.hpp>
 
 namespace suture::statesync::upgrade {
@@ -213,6 +214,35 @@ inline std::vector<std::pair<std::string, ToSender>> to_sender() {
           {"hello_ack_snapshot", snapshot},
           {"ack", Ack{12345678901}},
           {"refused", Refused{Refusal::version, "no common version"}}};
+}
+
+// The liveness datagrams, and the key of the two that speak: derived anew by each build.
+inline LivenessKey pair_key() {
+  const NodeId a{7}, b{8};
+  return derive_key(a, 0x80000000, hello_key(liveness_key(1), b), b, 9, hello_key(liveness_key(0x40), a));
+}
+
+inline std::vector<std::pair<std::string, Datagram>> datagrams() {
+  Datagram d;
+  d.sender = NodeId{7};
+  d.receiver = NodeId{8};
+  d.incarnation = 0x80000000;
+  d.seq = 0x0102030405060708;
+  d.echo = 0x1112131415161718;
+  d.slot_ms = 0x2122232425262728;
+  d.monotonic_ms = 0x3132333435363738;
+  d.flags = kFlagSynced | kFlagClockSettled;
+  d.delivered_ms = 0x4142434445464748;
+  d.hears.set(1).set(8).set(255);
+  std::vector<std::pair<std::string, Datagram>> all{{"beat", d}};
+  d.key = key("2001:db8::9", 40000, "2001:db8:113::10", 443);
+  for (const auto& [name, type] : {std::pair{"not_mine", DatagramType::not_mine},
+                                   {"mine", DatagramType::mine},
+                                   {"unknown", DatagramType::unknown}}) {
+    d.type = type;
+    all.emplace_back(name, d);
+  }
+  return all;
 }
 
 }  // namespace suture::statesync::upgrade

@@ -118,7 +118,7 @@ TEST(UpgradeWire, what_the_previous_build_wrote_is_read_field_by_field) {
 TEST(UpgradeWire, every_fixture_is_compared) {
   std::size_t files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(kFixtures)) files += entry.path().extension() == ".bin";
-  EXPECT_EQ(files, upgrade::to_receiver().size() + upgrade::to_sender().size());
+  EXPECT_EQ(files, upgrade::to_receiver().size() + upgrade::to_sender().size() + upgrade::datagrams().size());
 }
 
 // ---- today's bytes, read by the previous .proto
@@ -228,6 +228,27 @@ TEST(UpgradeWire, what_this_build_writes_is_read_by_the_previous_one) {
     v1::ToReceiver proto;
     encode(ToReceiver(Batch{1, {random_record(random), Erase{key(2)}}}), proto);
     ASSERT_NO_FATAL_FAILURE(expect_read_by_the_previous(previous, proto));
+  }
+}
+
+// Datagrams have no fields that one could leave out: the same values are the same bytes, tag included, or the version
+// is another one and neither build hears the other.
+TEST(UpgradeWire, liveness_datagrams_are_the_same_bytes) {
+  const auto key = upgrade::pair_key();
+  for (const auto& [name, wanted] : upgrade::datagrams()) {
+    SCOPED_TRACE(name);
+    const std::string text = read(kFixtures / ("liveness." + name + ".bin"));
+    const std::vector<std::uint8_t> bytes(text.begin(), text.end());
+    Datagram got;
+    ASSERT_EQ(parse(bytes, got), ParseError::none);
+    EXPECT_TRUE(authentic(bytes, key));
+    const auto all = [](const Datagram& d) {
+      return std::tuple(d.type, d.sender, d.receiver, d.incarnation, d.seq, d.echo, d.slot_ms, d.monotonic_ms, d.flags,
+                        d.delivered_ms, d.hears.to_string(), d.key);
+    };
+    EXPECT_EQ(all(got), all(wanted));
+    const auto today = encode(wanted, key);
+    EXPECT_EQ(bytes, std::vector<std::uint8_t>(today.begin(), today.end()));
   }
 }
 
