@@ -319,6 +319,7 @@ void ResponseWriter::store(Exchange& exchange, std::uint64_t out_acked) {
       if (journaling_ == Journaling::tail) {
         leave_out();
         exchange.journal_start = journal_start_;
+        exchange.journal = budget_.make({});
       } else {
         journaling_ = Journaling::none;
         std::string().swap(journal_);

@@ -16,12 +16,12 @@ namespace {
 constexpr std::uint64_t kIn = Conversation::kIn, kOut = Conversation::kOut;
 
 struct Tally {
-  std::size_t cuts = 0, continued = 0, closed = 0, reset = 0;
+  std::size_t cuts = 0, continued = 0, closed = 0, reset = 0, wrong = 0;
   std::size_t pongs_twice = 0;
   std::map<std::string, std::size_t> reasons;
   void print(const char* kind) const {
-    std::printf("%s: %zu cuts, %zu continued, %zu closed (1012), %zu reset, %zu Pongs twice\n", kind, cuts, continued,
-                closed, reset, pongs_twice);
+    std::printf("%s: %zu cuts, %zu continued, %zu closed (1012), %zu reset, %zu wrong, %zu Pongs twice\n", kind, cuts,
+                continued, closed, reset, wrong, pongs_twice);
     for (const auto& [reason, n] : reasons) std::printf("  %-40s %zu\n", reason.c_str(), n);
   }
 };
@@ -138,7 +138,7 @@ class Cutter {
 // `every`: of long stretches of bytes only each so many-th is a place to cut at, beside those near their ends.
 Tally cut_everywhere(const Conversation& talk, std::uint64_t every) {
   Cutter cutter(talk);
-  std::size_t failures = 0;
+  std::size_t& failures = cutter.tally.wrong;
   for (const Instant& instant : talk.instants)
     for (std::size_t lag = 0; lag <= 3 && lag < instant.records; ++lag) {
       const SessionRecord& record = talk.records[instant.records - 1 - lag];

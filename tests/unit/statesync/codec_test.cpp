@@ -1,5 +1,10 @@
 #include <statesync/codec.hpp>
 
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <random>
+
 #include <proto/statesync.pb.h>
 
 #include "codec_support.hpp"
@@ -19,6 +24,47 @@ TEST(Codec, records_survive_the_round_trip_field_by_field) {
     ASSERT_TRUE(after) << after.error().message;
     expect_same(before, *after);
   }
+}
+
+// Writes tests/fuzz/corpus/codec, when asked to: in the folder SUTURE_FUZZ_CORPUS.
+TEST(Codec, DISABLED_makes_the_corpus_of_its_fuzzer) {
+  const char* folder = std::getenv("SUTURE_FUZZ_CORPUS");
+  ASSERT_NE(folder, nullptr);
+  const auto write = [&](const std::string& name, const auto& message) {
+    std::ofstream(std::string(folder) + '/' + name, std::ios::binary) << message.SerializeAsString();
+  };
+  constexpr std::size_t kBytesMax = 1000;  // the fuzzer's inputs are not longer
+  Random random(7);
+  std::map<std::string, int> made;
+  for (int i = 0; i < 20000; ++i) {
+    const SessionRecord one = random_record(random);
+    const std::string kind = !one.http                ? "tcp"
+                             : one.http->websocket    ? "websocket"
+                             : !one.http->body        ? "http"
+                             : one.http->body->events ? "events"
+                                                      : "body";
+    const std::string name = kind + (one.http && !one.http->answered.empty() ? "_answered" : "");
+    v1::ToReceiver proto;
+    encode(ToReceiver(Batch{static_cast<std::uint64_t>(i), {one, Erase{one.facts.key}}}), proto);
+    if (proto.ByteSizeLong() > kBytesMax || made[name]++ > 0) continue;
+    write(name, proto);
+  }
+  Hello hello;
+  hello.node = kB;
+  hello.name = "pop2";
+  hello.incarnation = 3;
+  v1::ToReceiver first;
+  encode(ToReceiver(hello), first);
+  write("hello", first);
+  HelloAck ack;
+  ack.node = kA;
+  ack.incarnation = 4;
+  ack.resume_from = 0;
+  v1::ToSender answer;
+  encode(ToSender(ack), answer);
+  write("hello_ack", answer);
+  encode(ToSender(Refused{Refusal::version, "no"}), answer);
+  write("refused", answer);
 }
 
 TEST(Codec, messages_survive_the_round_trip) {
