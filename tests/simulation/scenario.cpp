@@ -11,7 +11,7 @@
 namespace suture::sim {
 namespace {
 
-constexpr Micros kQuiet = seconds(45);  // longer than any timeout of the simulated options
+constexpr Micros kQuiet = seconds(90);  // longer than any timeout, and than a retransmission that has backed off
 
 std::size_t some_node(World& w) {
   return w.rng.below(World::kNodes);
