@@ -63,6 +63,7 @@ class RecordSink {
   // It has gone to every peer that keeps up, or has waited for long enough.
   virtual bool left(std::uint64_t) const { return true; }
   // `call`, on any thread, when left() may have become true, from hurry() until rest().
+  // NOLINTNEXTLINE(performance-unnecessary-value-param): who overrides it keeps the call.
   virtual void set_on_left(std::function<void()>) {}
   virtual void rest() {}
 };
